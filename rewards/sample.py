@@ -1,0 +1,253 @@
+"""What a reward sees: one row and one completion, every field apart from the others.
+
+The question is never evidence and the prompt is never context, so a reward cannot mix them up by accident.
+Knows no trainer, no tokenizer and no file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from rewards.errors import RewardError
+
+if TYPE_CHECKING:
+    from rewards.parsing import CareOutput, MemoryOutput
+
+# Chat markup such as <|im_end|>; bounded, so that hostile text cannot make it backtrack.
+_CHAT_TOKEN = re.compile(r"<\|[A-Za-z0-9_ ]{1,40}\|>")
+_END_TOKENS = ("</s>", "<s>", "<eos>", "<bos>", "<pad>", "[PAD]", "<end_of_turn>", "<start_of_turn>")
+
+
+def strip_chat_tokens(text: str) -> str:
+    """The text without chat special tokens and without white space around it.
+
+    Markup of the form `<|name|>` goes wherever it stands; bare tokens such as `</s>` go from both ends only, because
+    inside a text they may be content.
+
+    >>> strip_chat_tokens("Answer: Lisbon<|im_end|></s><pad>")
+    'Answer: Lisbon'
+    """
+    text = _CHAT_TOKEN.sub("", text) if "<|" in text else text
+    start, end = 0, len(text)
+    trimmed = True
+    while trimmed:
+        trimmed = False
+        while start < end and text[start].isspace():
+            start += 1
+        while end > start and text[end - 1].isspace():
+            end -= 1
+        for token in _END_TOKENS:
+            if text.endswith(token, start, end):
+                end -= len(token)
+                trimmed = True
+            if text.startswith(token, start, end):
+                start += len(token)
+                trimmed = True
+    return text[start:end]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One piece of the input that may be quoted; the title is shown to the model but is not quotable."""
+
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that an utterance tells of: ISO dates or times, `None` = unknown bound."""
+
+    summary: str
+    start: str | None = None
+    end: str | None = None
+
+
+@dataclass(frozen=True)
+class Utterance:
+    speaker: str
+    text: str
+    time: str | None = None
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True)
+class Session:
+    """One dated dialogue session of a memory."""
+
+    id: str
+    date: str | None = None
+    utterances: tuple[Utterance, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One row with one completion.
+
+    `golds` are all accepted answers: a string, a number or a list of them. `evidence` holds verbatim supporting
+    sentences (CARE) or session ids (Memory-T1). `time_range` is `(start, end)` as ISO text, `None` = open bound.
+    `columns` holds every further column of the row for custom rewards. Chat special tokens are stripped from the
+    completion when the sample is made.
+
+    >>> sample = Sample(question="Capital?", golds="Lisbon", completion="Answer: Lisbon<|im_end|>")
+    >>> sample.golds, sample.completion
+    (('Lisbon',), 'Answer: Lisbon')
+    """
+
+    completion: str = ""
+    id: str = ""
+    task: str = ""
+    kind: str = ""
+    source: str = ""
+    prompt: Any = ""
+    question: str = ""
+    context: Sequence[Passage] = ()
+    golds: Sequence[str] = ()
+    evidence: Sequence[str] = ()
+    sessions: Sequence[Session] = ()
+    time_range: tuple[str | None, str | None] | None = None
+    asked_at: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.completion, str):
+            raise RewardError(
+                f"row {self.id or '?'}: completion is {type(self.completion).__name__}, but must be text; "
+                "pass the decoded text of one completion."
+            )
+        _set(self, "completion", strip_chat_tokens(self.completion))
+        _set(self, "question", self.question or "")
+        _set(self, "golds", _texts(self.golds, "golds", self.id))
+        _set(self, "evidence", _texts(self.evidence, "evidence", self.id))
+        _set(self, "context", _passages(self.context, self.id))
+        _set(self, "sessions", tuple(_session(item, self.id) for item in self.sessions or ()))
+        _set(self, "time_range", _time_range(self.time_range, self.id))
+        _set(self, "asked_at", _iso(self.asked_at))
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], *, completion: str | None = None, prompt: Any = "") -> Sample:
+        """A sample from a row in the record layout; unknown keys land in `columns`.
+
+        >>> Sample.from_record({"id": "q1", "golds": [7], "level": "hard"}, completion="Answer: 7").columns
+        {'level': 'hard'}
+        """
+        known = {key: record[key] for key in _FIELDS if record.get(key) is not None}
+        known["completion"] = known.get("completion", "") if completion is None else completion
+        if prompt:
+            known["prompt"] = prompt
+        rest = {key: value for key, value in record.items() if key not in _FIELDS}
+        return cls(**known, columns=rest)
+
+    def with_completion(self, completion: str) -> Sample:
+        """The same row with another completion."""
+        return replace(self, completion=completion)
+
+    @cached_property
+    def care(self) -> CareOutput:
+        """The completion parsed as CARE output, once for all parts."""
+        from rewards.parsing import parse_care
+
+        return parse_care(self.completion)
+
+    @cached_property
+    def memory(self) -> MemoryOutput:
+        """The completion parsed as Memory-T1 output, once for all parts."""
+        from rewards.parsing import parse_memory
+
+        return parse_memory(self.completion)
+
+
+_FIELDS = frozenset(f.name for f in fields(Sample)) - {"columns"}
+
+
+def _set(sample: Sample, name: str, value: Any) -> None:
+    object.__setattr__(sample, name, value)  # the class is frozen for everyone else
+
+
+def _texts(value: Any, name: str, row: str) -> tuple[str, ...]:
+    """Strings from what data sets hold: one value, a list, numbers, lists of aliases."""
+    if value is None:
+        return ()
+    if isinstance(value, str | int | float):
+        value = (value,)
+    if not isinstance(value, Sequence):
+        raise RewardError(
+            f"row {row or '?'}: {name} is {type(value).__name__} ({value!r:.80}), but must be text, a number or a list "
+            "of them; convert it before scoring."
+        )
+    texts: list[str] = []
+    for item in value:
+        if isinstance(item, str):
+            texts.append(item)
+        elif isinstance(item, int | float):
+            texts.append(str(item))
+        elif isinstance(item, list | tuple) and all(isinstance(alias, str | int | float) for alias in item):
+            texts.extend(str(alias) for alias in item)
+        else:
+            raise RewardError(
+                f"row {row or '?'}: {name} holds {type(item).__name__} ({item!r:.80}), but only text, numbers and lists "
+                "of them can be compared; convert it before scoring."
+            )
+    return tuple(texts)
+
+
+def _passages(value: Any, row: str) -> tuple[Passage, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = (value,)
+    passages = []
+    for item in value:
+        if isinstance(item, Passage):
+            passages.append(item)
+        elif isinstance(item, str):
+            passages.append(Passage(item))
+        elif isinstance(item, Mapping) and isinstance(item.get("text"), str):
+            passages.append(Passage(item["text"], item.get("title") or ""))
+        else:
+            raise RewardError(
+                f"row {row or '?'}: context holds {item!r:.80}, but a passage is text or "
+                '{"title": ..., "text": ...}; reshape the row.'
+            )
+    return tuple(passages)
+
+
+def _session(item: Any, row: str) -> Session:
+    if isinstance(item, Session):
+        return item
+    if not isinstance(item, Mapping) or "id" not in item:
+        raise RewardError(
+            f"row {row or '?'}: a session is {item!r:.80}, but needs at least an 'id'; see the record layout."
+        )
+    return Session(str(item["id"]), _iso(item.get("date")), tuple(map(_utterance, item.get("utterances") or ())))
+
+
+def _utterance(item: Any) -> Utterance:
+    if isinstance(item, Utterance):
+        return item
+    events = tuple(
+        event
+        if isinstance(event, Event)
+        else Event(event.get("summary") or "", _iso(event.get("start")), _iso(event.get("end")))
+        for event in item.get("events") or ()
+    )
+    return Utterance(item.get("speaker") or "", item.get("text") or "", _iso(item.get("time")), events)
+
+
+def _time_range(value: Any, row: str) -> tuple[str | None, str | None] | None:
+    if value is None:
+        return None
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
+        raise RewardError(
+            f"row {row or '?'}: time_range is {value!r:.80}, but must be [start, end] with null for an unknown bound."
+        )
+    return _iso(value[0]), _iso(value[1])
+
+
+def _iso(value: Any) -> str | None:
+    return value.isoformat() if isinstance(value, date) else value
