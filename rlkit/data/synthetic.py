@@ -1,0 +1,272 @@
+"""A seeded made-up world in which an answer has to be looked up: people, places and one fact a sentence.
+
+A context speaks of few people and few relations, so that names and relations in it recur and a question is answered
+only by matching both. Values are drawn anew for each context: nothing can be known by heart. This module knows no
+prompt, no reward and no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from rlkit.data.record import Passage, Record
+from rlkit.errors import ConfigError, nearest
+
+# fmt: off
+NAMES = (
+    "Ada", "Amir", "Anna", "Bella", "Boris", "Carla", "Cyrus", "Dora", "Dylan", "Elena", "Emil", "Farah",
+    "Felix", "Greta", "Gus", "Hana", "Hugo", "Ines", "Ivan", "Jana", "Jonas", "Kira", "Kofi", "Lena",
+    "Leo", "Mara", "Milo", "Nadia", "Niko", "Olga", "Omar", "Petra", "Quinn", "Rosa", "Ruben", "Sonia",
+    "Tariq", "Uma", "Viktor", "Wanda",
+)
+# fmt: on
+# fmt: off
+PLACES = (
+    "Ardmoor", "Belcastro", "Brinmar", "Calveth", "Corrinth", "Dalmera", "Drovnik", "Eastmere", "Elvanor",
+    "Farrowby", "Fenwick", "Galdrin", "Greymont", "Halvard", "Hestia", "Ironvale", "Islemar", "Jorvale",
+    "Kelmore", "Kestrin", "Lorwick", "Lumara", "Marnoth", "Mirefell", "Nardovia", "Norwend", "Oakhurst",
+    "Orlenda", "Pellworth", "Pinemar", "Quillon", "Ravenholt", "Rostova", "Selmire", "Stonevik",
+    "Tavenor", "Thornby", "Umberton", "Valdris", "Westholm",
+)
+# fmt: on
+ATTRIBUTES = ("visited", "painted", "mapped", "praised", "explored", "described")
+LINK = "hired"
+RELATIONS = (*ATTRIBUTES, LINK)
+
+LEVELS: dict[str, dict[str, Any]] = {
+    "easy": {"hops": 1, "facts": (4,)},
+    "hard": {"hops": 2, "facts": (6, 7, 8)},
+    "long": {"hops": 2, "facts": (12,)},
+}
+SPLITS = ("train", "test")
+MAX_HOPS = 3
+MAX_FACTS = len(PLACES)
+TEST_SHARE = 0.25  # of all contexts; the share costs draws, four for each test row
+
+
+class Fact(NamedTuple):
+    """One sentence of the world.
+
+    >>> str(Fact("Ada", "visited", "Fenwick"))
+    'Ada visited Fenwick.'
+    """
+
+    subject: str
+    relation: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.relation} {self.value}."
+
+
+class SyntheticRecord(Record, total=False):
+    """A record that also says how many facts its answer needs."""
+
+    hops: int
+
+
+def question(name: str, relation: str, hops: int = 1) -> str:
+    """The question for the value at the end of `hops` facts that start at `name`.
+
+    >>> question("Ada", "visited")
+    'Which place has Ada visited?'
+    >>> question("Ada", "visited", hops=2)
+    'Which place has the person hired by Ada visited?'
+    >>> question("Ada", "hired")
+    'Which person has Ada hired?'
+    """
+    what = "person" if relation == LINK else "place"
+    return f"Which {what} has {f'the person {LINK} by ' * (hops - 1)}{name} {relation}?"
+
+
+def draw_context(rng: random.Random, count: int, hops: int, split: str = "train") -> list[Fact]:
+    """Draw facts as `draw_facts` does until they belong to `split`."""
+    while True:
+        facts = draw_facts(rng, count, hops)
+        if split_of(map(str, facts)) == split:
+            return facts
+
+
+def draw_facts(rng: random.Random, count: int, hops: int) -> list[Fact]:
+    """Draw `count` facts in random order of which a chain of `hops` answers one question, and put that chain first.
+
+    Each (name, relation) pair occurs once and each place once. Among the other facts at least one has the name of the
+    last fact in the chain, one its relation and, for more than one hop, one the linking relation: no name or
+    relation alone leads to the answer. `hops=0` draws facts without a question.
+
+    >>> facts = draw_facts(random.Random(0), count=6, hops=2)
+    >>> [facts[0].relation, facts[0].value == facts[1].subject, len(set(facts))]
+    ['hired', True, 6]
+    """
+    people = rng.sample(NAMES, max(hops + 1, 2 + count // 3))
+    attributes = rng.sample(ATTRIBUTES, 3)
+    places = iter(rng.sample(PLACES, count))
+
+    def complete(name: str, relation: str) -> Fact:
+        value = next(places) if relation != LINK else rng.choice([other for other in people if other != name])
+        return Fact(name, relation, value)
+
+    chain = [Fact(name, LINK, hired) for name, hired in pairwise(people[:hops])]
+    wanted: list[tuple[str, str]] = []
+    if hops:
+        last, asked = people[hops - 1], attributes[0]
+        chain.append(complete(last, asked))
+        wanted = [(last, rng.choice(attributes[1:])), (rng.choice(people[: hops - 1] + people[hops:]), asked)]
+        if hops > 1:
+            wanted.append((rng.choice(people[hops - 1 :]), LINK))
+    taken = {fact[:2] for fact in chain} | set(wanted)
+    free = [(name, relation) for name in people for relation in (*attributes, LINK)]
+    wanted += rng.sample([pair for pair in free if pair not in taken], count - len(chain) - len(wanted))
+    return chain + [complete(*pair) for pair in wanted]
+
+
+def fingerprint(sentences: Iterable[str]) -> str:
+    """Name a context by its sentences, whatever their order.
+
+    >>> fingerprint(["a.", "b."]) == fingerprint(["b.", "a."]) != fingerprint(["a."])
+    True
+    """
+    return hashlib.sha256("\n".join(sorted(sentences)).encode()).hexdigest()
+
+
+def split_of(sentences: Iterable[str]) -> str:
+    """Say to which split a context belongs: the fingerprint decides, so no seed can bring a test context into training.
+
+    >>> split_of(["Ada visited Fenwick."])
+    'train'
+    """
+    return "test" if int(fingerprint(sentences)[:8], 16) < TEST_SHARE * 2**32 else "train"
+
+
+def generate(
+    level: str = "hard",
+    rows: int = 1000,
+    seed: int = 0,
+    *,
+    split: str = "train",
+    facts: int | Sequence[int] | None = None,
+    hops: int | Mapping[int, float] | None = None,
+    facts_per_passage: int = 1,
+    counterfactual: bool = False,
+) -> Iterator[SyntheticRecord]:
+    """Yield `rows` records of a level; row i depends on level, seed, split and options, not on `rows`.
+
+    `easy` asks one hop over 4 facts, `hard` two hops over 6 to 8, `long` two hops over 12. `facts` gives other numbers
+    of facts (each as likely), `hops` another number of hops or the share of each (`{1: 0.9, 2: 0.1}`).
+    `counterfactual` yields, row by row, the same question over the same context with the answering fact changed.
+
+    Raises ConfigError for an unknown or impossible option, before the first row.
+
+    >>> row = next(generate("hard", rows=1, seed=3))
+    >>> row["question"], row["golds"], row["hops"], len(row["context"])
+    ('Which place has the person hired by Boris explored?', ['Elvanor'], 2, 7)
+    >>> row["evidence"]
+    ['Boris hired Viktor.', 'Viktor explored Elvanor.']
+    >>> list(generate("hrad", rows=1))
+    Traceback (most recent call last):
+    rlkit.errors.ConfigError: level: 'hrad' is unknown; the synthetic world has easy, hard, long. Did you mean 'hard'?
+    """
+    _one_of("level", level, LEVELS)
+    _one_of("split", split, SPLITS)
+    _whole("rows", rows, 1)
+    _whole("seed", seed, 0)
+    _whole("facts_per_passage", facts_per_passage, 1)
+    if not isinstance(counterfactual, bool):
+        raise ConfigError(f"counterfactual: {counterfactual!r} is not true or false.")
+    shares = _shares(LEVELS[level]["hops"] if hops is None else hops)
+    counts = _counts(LEVELS[level]["facts"] if facts is None else facts, max(shares))
+    return (
+        _row(level, seed, number, split, counts, shares, facts_per_passage, counterfactual) for number in range(rows)
+    )
+
+
+def _row(
+    level: str,
+    seed: int,
+    number: int,
+    split: str,
+    counts: Sequence[int],
+    shares: Mapping[int, float],
+    facts_per_passage: int,
+    counterfactual: bool,
+) -> SyntheticRecord:
+    rng = random.Random(f"{level} {seed} {number} {split}")
+    hops = rng.choices(list(shares), weights=list(shares.values()))[0]
+    count = rng.choice(counts)
+    variant = None
+    while variant is None:  # a row is kept only with its variant, so that both runs of `generate` pair row by row
+        facts = draw_context(rng, count, hops, split)
+        variant = _changed(rng, facts, hops, split)
+    if counterfactual:
+        facts = variant
+    order = rng.sample(range(count), count)
+    sentences = [str(facts[position]) for position in order]
+    passages = [
+        Passage(title="", text=" ".join(sentences[start : start + facts_per_passage]))
+        for start in range(0, count, facts_per_passage)
+    ]
+    return SyntheticRecord(
+        id=f"synthetic-{split}-{level}-{seed}-{number}" + ("-changed" if counterfactual else ""),
+        task="care",
+        kind="text",
+        question=question(facts[0].subject, facts[hops - 1].relation, hops),
+        context=passages,
+        golds=[facts[hops - 1].value],
+        evidence=[str(fact) for fact in facts[:hops]],
+        source="synthetic",
+        hops=hops,
+    )
+
+
+def _changed(rng: random.Random, facts: list[Fact], hops: int, split: str) -> list[Fact] | None:
+    """The facts with another place at the end of the chain, or None if all such contexts are of the other split."""
+    used = {fact.value for fact in facts}
+    unused = [place for place in PLACES if place not in used]
+    for place in rng.sample(unused, len(unused)):
+        changed = [*facts[: hops - 1], facts[hops - 1]._replace(value=place), *facts[hops:]]
+        if split_of(map(str, changed)) == split:
+            return changed
+    return None
+
+
+def _one_of(option: str, value: object, allowed: Collection[str]) -> None:
+    if value not in allowed:
+        names = ", ".join(allowed)
+        raise ConfigError(
+            f"{option}: {value!r} is unknown; the synthetic world has {names}.{nearest(str(value), allowed)}"
+        )
+
+
+def _whole(option: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{option}: {value!r} is not a whole number of at least {least}.")
+
+
+def _shares(hops: int | Mapping[int, float]) -> dict[int, float]:
+    shares = dict(hops) if isinstance(hops, Mapping) else {hops: 1.0}
+    for number, share in shares.items():
+        if number not in range(1, MAX_HOPS + 1) or isinstance(number, bool):
+            raise ConfigError(f"hops: {number!r} is not a number of hops; the world has 1 to {MAX_HOPS}.")
+        if not isinstance(share, (int, float)) or not 0 <= share < float("inf"):
+            raise ConfigError(f"hops: the share {share!r} of {number} hops is not a finite number of at least 0.")
+    if sum(shares.values()) <= 0:
+        raise ConfigError("hops: all shares are zero, so no row can be drawn; give one a positive share.")
+    return {number: float(share) for number, share in shares.items() if share}
+
+
+def _counts(facts: int | Sequence[int], hops: int) -> list[int]:
+    counts = list(facts) if isinstance(facts, Sequence) and not isinstance(facts, str) else [facts]
+    least = hops + 2 + (hops > 1)  # the chain, then one fact with the same name, the same relation, the same link
+    if not counts:
+        raise ConfigError("facts: the list is empty; give the numbers of facts a context may have.")
+    for count in counts:
+        if not isinstance(count, int) or isinstance(count, bool) or not least <= count <= MAX_FACTS:
+            raise ConfigError(
+                f"facts: {count!r} is not a number of facts from {least} to {MAX_FACTS}; a {hops}-hop question needs "
+                f"its own facts and {least - hops} distractors, and the world has {MAX_FACTS} places."
+            )
+    return counts

@@ -1,0 +1,142 @@
+"""The synthetic world asks only what its context answers, and only matching name and relation answers it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rlkit.data.synthetic import LEVELS, LINK, MAX_FACTS, PLACES, fingerprint, generate, split_of
+from rlkit.errors import ConfigError
+
+
+def sentences(record):
+    return [sentence + "." for passage in record["context"] for sentence in passage["text"].rstrip(".").split(". ")]
+
+
+def triples(record):
+    return [tuple(sentence[:-1].split()) for sentence in sentences(record)]
+
+
+@pytest.mark.parametrize("options", [{"level": "easy"}, {"level": "hard"}, {"level": "long"}, {"hops": 3, "facts": 9}])
+@pytest.mark.parametrize("counterfactual", [False, True])
+def test_answer_follows_from_the_evidence_and_from_nothing_less(options, counterfactual):
+    for record in generate(**options, rows=200, seed=5, counterfactual=counterfactual):
+        facts = triples(record)
+        assert len({fact[:2] for fact in facts}) == len(facts), "a name and relation pair must be unambiguous"
+        assert set(record["evidence"]) <= set(sentences(record))
+        assert len(record["evidence"]) == record["hops"]
+        chain = [tuple(sentence[:-1].split()) for sentence in record["evidence"]]
+        value = next(name for name in record["question"][:-1].split() if name == chain[0][0])
+        for subject, relation, following in chain:
+            assert subject == value
+            assert [fact[2] for fact in facts if fact[:2] == (subject, relation)] == [following]
+            value = following
+        assert record["golds"] == [value]
+        assert record["question"].endswith(f" {chain[-1][1]}?")
+        assert record["question"].count(LINK) == record["hops"] - 1
+        assert sum(fact[2] == value for fact in facts) == 1, "the answer must name one fact only"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_distractors_share_the_name_and_the_relations(level):
+    for record in generate(level, rows=200, seed=6):
+        facts = triples(record)
+        *links, (name, relation, _) = (tuple(sentence[:-1].split()) for sentence in record["evidence"])
+        assert any(fact[0] == name and fact[1] != relation for fact in facts)
+        assert any(fact[0] != name and fact[1] == relation for fact in facts)
+        for link in links:
+            assert any(fact[1] == LINK and fact != link for fact in facts)
+
+
+def test_levels_have_their_number_of_facts():
+    counts = {level: {len(record["context"]) for record in generate(level, rows=100)} for level in LEVELS}
+    assert counts == {"easy": {4}, "hard": {6, 7, 8}, "long": {12}}
+
+
+def test_same_rows_in_another_process():
+    code = "import json; from rlkit.data.synthetic import generate; print(json.dumps(list(generate('hard', 20, 3))))"
+    for hash_seed in ("1", "2"):
+        run = [sys.executable, "-c", code]
+        other = subprocess.run(run, capture_output=True, check=True, env={"PYTHONHASHSEED": hash_seed})
+        assert json.loads(other.stdout) == list(generate("hard", 20, 3))
+
+
+def test_rows_do_not_depend_on_how_many_are_asked_for():
+    assert list(generate("hard", 30, 3))[:10] == list(generate("hard", 10, 3))
+    assert list(generate("hard", 10, 3)) != list(generate("hard", 10, 4))
+
+
+def test_no_test_context_occurs_in_training_under_any_seed():
+    seen = {split: set() for split in ("train", "test")}
+    for split, contexts in seen.items():
+        for seed in range(4):
+            for counterfactual in (False, True):
+                for record in generate(
+                    "easy", 100, seed, facts=3, split=split, counterfactual=counterfactual, facts_per_passage=2
+                ):
+                    contexts.add(fingerprint(sentences(record)))
+                    assert split_of(reversed(sentences(record))) == split
+    assert len(seen["test"]) > 700
+    assert not seen["train"] & seen["test"]
+
+
+def test_counterfactual_rows_change_one_fact_and_the_gold():
+    pairs = zip(generate("hard", 50, 7), generate("hard", 50, 7, counterfactual=True), strict=True)
+    for original, changed in pairs:
+        assert original["question"] == changed["question"]
+        assert original["golds"] != changed["golds"]
+        differing = [
+            (before, after)
+            for before, after in zip(triples(original), triples(changed), strict=True)
+            if before != after
+        ]
+        assert len(differing) == 1
+        before, after = differing[0]
+        assert before[:2] == after[:2]
+        assert [before[2]], [after[2]] == (original["golds"], changed["golds"])
+
+
+def test_hop_shares_are_met():
+    hops = [record["hops"] for record in generate("hard", 1000, 8, hops={1: 0.8, 2: 0.2})]
+    assert set(hops) == {1, 2}
+    assert 150 < hops.count(2) < 250
+
+
+def test_every_fact_is_kept_when_passages_hold_several():
+    one, three = (next(generate("long", 1, 2, facts_per_passage=size)) for size in (1, 5))
+    assert [len(three["context"]), sentences(one)] == [3, sentences(three)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": "hrad"}, "Did you mean 'hard'"),
+        ({"split": "dev"}, "split: 'dev'"),
+        ({"rows": 0}, "rows: 0"),
+        ({"rows": True}, "rows: True"),
+        ({"seed": -1}, "seed: -1"),
+        ({"facts": 4}, "facts: 4 is not a number of facts from 5"),
+        ({"facts": [6, "8"]}, "facts: '8'"),
+        ({"facts": []}, "the list is empty"),
+        ({"facts": MAX_FACTS + 1}, f"has {len(PLACES)} places"),
+        ({"hops": 4}, "hops: 4"),
+        ({"hops": {1: 0.0}}, "all shares are zero"),
+        ({"hops": {1: float("nan")}}, "share nan"),
+        ({"facts_per_passage": 0}, "facts_per_passage: 0"),
+        ({"counterfactual": "yes"}, "counterfactual: 'yes'"),
+    ],
+)
+def test_wrong_options_are_refused_before_the_first_row(options, message):
+    with pytest.raises(ConfigError, match=message):
+        generate(**options)
+
+
+def test_the_largest_context_still_has_a_variant():
+    original, changed = (
+        next(generate("easy", 1, 0, facts=MAX_FACTS, split="test", counterfactual=changed)) for changed in (False, True)
+    )
+    assert original["question"] == changed["question"]
+    assert original["golds"] != changed["golds"]
