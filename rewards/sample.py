@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from rewards.errors import RewardError
 
 if TYPE_CHECKING:
-    from rewards.parsing import CareOutput, MemoryOutput
+    from rewards.parse_care import CareOutput
+    from rewards.parse_memory import MemoryOutput
 
 # Chat markup such as <|im_end|>; bounded, so that hostile text cannot make it backtrack.
 _CHAT_TOKEN = re.compile(r"<\|[A-Za-z0-9_ ]{1,40}\|>")
@@ -150,14 +151,14 @@ class Sample:
     @cached_property
     def care(self) -> CareOutput:
         """The completion parsed as CARE output, once for all parts."""
-        from rewards.parsing import parse_care
+        from rewards.parse_care import parse_care
 
         return parse_care(self.completion)
 
     @cached_property
     def memory(self) -> MemoryOutput:
         """The completion parsed as Memory-T1 output, once for all parts."""
-        from rewards.parsing import parse_memory
+        from rewards.parse_memory import parse_memory
 
         return parse_memory(self.completion)
 
