@@ -13,15 +13,18 @@ from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rewards.errors import RewardError
+from rewards.errors import RowError
 
 if TYPE_CHECKING:
     from rewards.parse_care import CareOutput
     from rewards.parse_memory import MemoryOutput
 
-# Chat markup such as <|im_end|>; bounded, so that hostile text cannot make it backtrack.
-_CHAT_TOKEN = re.compile(r"<\|[A-Za-z0-9_ ]{1,40}\|>")
-_END_TOKENS = ("</s>", "<s>", "<eos>", "<bos>", "<pad>", "[PAD]", "<end_of_turn>", "<start_of_turn>")
+# Chat markup such as <|im_end|> or <｜end▁of▁sentence｜>; bounded, so that hostile text cannot make it backtrack.
+_CHAT_TOKEN = re.compile(r"<\|\w{1,40}\|>|<｜[\w▁]{1,40}｜>")
+_BARE_TOKENS = ("</s>", "<s>", "<eos>", "<bos>", "<pad>", "[PAD]", "<end_of_turn>", "<start_of_turn>")
+_HEAD = re.compile("(?:\\s+|" + "|".join(map(re.escape, _BARE_TOKENS)) + ")*")
+# Matched against the reversed text: a pattern anchored at the end would try every position and be quadratic.
+_TAIL = re.compile("(?:\\s+|" + "|".join(re.escape(token[::-1]) for token in _BARE_TOKENS) + ")*")
 
 
 def strip_chat_tokens(text: str) -> str:
@@ -33,23 +36,9 @@ def strip_chat_tokens(text: str) -> str:
     >>> strip_chat_tokens("Answer: Lisbon<|im_end|></s><pad>")
     'Answer: Lisbon'
     """
-    text = _CHAT_TOKEN.sub("", text) if "<|" in text else text
-    start, end = 0, len(text)
-    trimmed = True
-    while trimmed:
-        trimmed = False
-        while start < end and text[start].isspace():
-            start += 1
-        while end > start and text[end - 1].isspace():
-            end -= 1
-        for token in _END_TOKENS:
-            if text.endswith(token, start, end):
-                end -= len(token)
-                trimmed = True
-            if text.startswith(token, start, end):
-                start += len(token)
-                trimmed = True
-    return text[start:end]
+    text = _CHAT_TOKEN.sub("", text) if "<|" in text or "<｜" in text else text
+    text = text[_HEAD.match(text).end() :]  # type: ignore[union-attr]  # the pattern matches the empty text too
+    return text[: len(text) - _TAIL.match(text[::-1]).end()]  # type: ignore[union-attr]
 
 
 @dataclass(frozen=True)
@@ -116,19 +105,21 @@ class Sample:
     columns: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        for name in ("id", "task", "kind", "source", "question"):
+            value = getattr(self, name)
+            _set(self, name, "" if value is None else str(value))
         if not isinstance(self.completion, str):
-            raise RewardError(
+            raise RowError(
                 f"row {self.id or '?'}: completion is {type(self.completion).__name__}, but must be text; "
                 "pass the decoded text of one completion."
             )
         _set(self, "completion", strip_chat_tokens(self.completion))
-        _set(self, "question", self.question or "")
         _set(self, "golds", _texts(self.golds, "golds", self.id))
         _set(self, "evidence", _texts(self.evidence, "evidence", self.id))
         _set(self, "context", _passages(self.context, self.id))
-        _set(self, "sessions", tuple(_session(item, self.id) for item in self.sessions or ()))
+        _set(self, "sessions", _sessions(self.sessions, self.id))
         _set(self, "time_range", _time_range(self.time_range, self.id))
-        _set(self, "asked_at", _iso(self.asked_at))
+        _set(self, "asked_at", _iso(self.asked_at, "asked_at", self.id))
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], *, completion: str | None = None, prompt: Any = "") -> Sample:
@@ -171,39 +162,37 @@ def _set(sample: Sample, name: str, value: Any) -> None:
 
 
 def _texts(value: Any, name: str, row: str) -> tuple[str, ...]:
-    """Strings from what data sets hold: one value, a list, numbers, lists of aliases."""
+    """Texts from what data sets hold: one value, a list, numbers, lists of aliases; blanks and NaN are no text."""
     if value is None:
         return ()
-    if isinstance(value, str | int | float):
-        value = (value,)
-    if not isinstance(value, Sequence):
-        raise RewardError(
-            f"row {row or '?'}: {name} is {type(value).__name__} ({value!r:.80}), but must be text, a number or a list "
-            "of them; convert it before scoring."
-        )
     texts: list[str] = []
-    for item in value:
-        if isinstance(item, str):
-            texts.append(item)
-        elif isinstance(item, int | float):
-            texts.append(str(item))
-        elif isinstance(item, list | tuple) and all(isinstance(alias, str | int | float) for alias in item):
-            texts.extend(str(alias) for alias in item)
-        else:
-            raise RewardError(
-                f"row {row or '?'}: {name} holds {type(item).__name__} ({item!r:.80}), but only text, numbers and lists "
-                "of them can be compared; convert it before scoring."
-            )
-    return tuple(texts)
+    for item in value if isinstance(value, list | tuple) else (value,):
+        for alias in item if isinstance(item, list | tuple) else (item,):
+            if isinstance(alias, float) and alias.is_integer():
+                texts.append(str(int(alias)))  # a column of integers with a gap comes back from Arrow as floats
+            elif isinstance(alias, str | int | float):
+                texts.append(str(alias) if alias == alias else "")
+            else:
+                raise RowError(
+                    f"row {row or '?'}: {name} holds {type(alias).__name__} ({alias!r:.80}), but only text, numbers and "
+                    "lists of them can be compared; convert it before scoring."
+                )
+    return tuple(text for text in texts if text.strip())
+
+
+def _items(value: Any, name: str, row: str) -> Sequence[Any]:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise RowError(
+            f"row {row or '?'}: {name} is {type(value).__name__} ({value!r:.80}), but must be a list; reshape the row."
+        )
+    return value
 
 
 def _passages(value: Any, row: str) -> tuple[Passage, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        value = (value,)
     passages = []
-    for item in value:
+    for item in _items([value] if isinstance(value, str) else value, "context", row):
         if isinstance(item, Passage):
             passages.append(item)
         elif isinstance(item, str):
@@ -211,44 +200,69 @@ def _passages(value: Any, row: str) -> tuple[Passage, ...]:
         elif isinstance(item, Mapping) and isinstance(item.get("text"), str):
             passages.append(Passage(item["text"], item.get("title") or ""))
         else:
-            raise RewardError(
+            raise RowError(
                 f"row {row or '?'}: context holds {item!r:.80}, but a passage is text or "
                 '{"title": ..., "text": ...}; reshape the row.'
             )
     return tuple(passages)
 
 
-def _session(item: Any, row: str) -> Session:
-    if isinstance(item, Session):
-        return item
-    if not isinstance(item, Mapping) or "id" not in item:
-        raise RewardError(
-            f"row {row or '?'}: a session is {item!r:.80}, but needs at least an 'id'; see the record layout."
+def _sessions(value: Any, row: str) -> tuple[Session, ...]:
+    sessions = []
+    for item in _items(value, "sessions", row):
+        if isinstance(item, Session):
+            sessions.append(item)
+            continue
+        if not isinstance(item, Mapping) or item.get("id") is None:
+            raise RowError(
+                f"row {row or '?'}: a session is {item!r:.80}, but must be an object with an 'id'; see the record layout."
+            )
+        utterances = _items(item.get("utterances"), "utterances", row)
+        sessions.append(
+            Session(
+                str(item["id"]),
+                _iso(item.get("date"), "date", row),
+                tuple(_utterance(utterance, row) for utterance in utterances),
+            )
         )
-    return Session(str(item["id"]), _iso(item.get("date")), tuple(map(_utterance, item.get("utterances") or ())))
+    return tuple(sessions)
 
 
-def _utterance(item: Any) -> Utterance:
+def _utterance(item: Any, row: str) -> Utterance:
     if isinstance(item, Utterance):
         return item
-    events = tuple(
-        event
-        if isinstance(event, Event)
-        else Event(event.get("summary") or "", _iso(event.get("start")), _iso(event.get("end")))
-        for event in item.get("events") or ()
-    )
-    return Utterance(item.get("speaker") or "", item.get("text") or "", _iso(item.get("time")), events)
+    if not isinstance(item, Mapping):
+        raise RowError(f"row {row or '?'}: an utterance is {item!r:.80}, but must be an object; see the record layout.")
+    events = tuple(_event(event, row) for event in _items(item.get("events"), "events", row))
+    return Utterance(item.get("speaker") or "", item.get("text") or "", _iso(item.get("time"), "time", row), events)
+
+
+def _event(item: Any, row: str) -> Event:
+    if isinstance(item, Event):
+        return item
+    if not isinstance(item, Mapping):
+        raise RowError(
+            f"row {row or '?'}: an event is {item!r:.80}, but must be an object with summary, start and end; "
+            "see the record layout."
+        )
+    return Event(item.get("summary") or "", _iso(item.get("start"), "start", row), _iso(item.get("end"), "end", row))
 
 
 def _time_range(value: Any, row: str) -> tuple[str | None, str | None] | None:
     if value is None:
         return None
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
-        raise RewardError(
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise RowError(
             f"row {row or '?'}: time_range is {value!r:.80}, but must be [start, end] with null for an unknown bound."
         )
-    return _iso(value[0]), _iso(value[1])
+    return _iso(value[0], "time_range", row), _iso(value[1], "time_range", row)
 
 
-def _iso(value: Any) -> str | None:
-    return value.isoformat() if isinstance(value, date) else value
+def _iso(value: Any, name: str, row: str) -> str | None:
+    if isinstance(value, date):
+        return value.isoformat()
+    if value is None or isinstance(value, str):
+        return value
+    raise RowError(
+        f"row {row or '?'}: {name} is {value!r:.80}, but must be ISO text such as '2024-05-01' or null; convert it."
+    )
