@@ -1,0 +1,84 @@
+"""The command line: finds the verb, runs it, turns errors a user can act on into one message and exit code 2.
+
+Each verb is a module with `add_arguments(parser)` and `main(args) -> int`; it is imported only when it is called, so
+that `rlkit --help` is immediate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from rewards.errors import RewardError
+from rlkit.errors import RlkitError, nearest
+
+# verb -> (module, one line, one real example)
+VERBS = {
+    "quickstart": (
+        "rlkit.quickstart.command",
+        "base model, SFT, GRPO and evaluation on a small made-up world",
+        "rlkit quickstart --seed 7",
+    ),
+    "check": (
+        "rlkit.check",
+        "what a run would do: data, golds, batches, lengths, curriculum",
+        "rlkit check configs/quickstart/hotpotqa_musique.yaml",
+    ),
+    "train": (
+        "rlkit.train",
+        "SFT or GRPO, alone or under deepspeed or torchrun",
+        "rlkit train configs/quickstart/hotpotqa_musique.yaml train.max_steps=5",
+    ),
+    "score": (
+        "rlkit.score",
+        "score completions that already exist",
+        "rlkit score completions.jsonl --rewards care --out scored.jsonl",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns 0 (done), 1 (done, with findings), 2 (refused, with a message) or 130 (interrupted)."""
+    arguments = [
+        a for a in (sys.argv[1:] if argv is None else argv) if not a.startswith(("--local_rank", "--local-rank"))
+    ]
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if verb == "--version":
+        from rlkit import __version__
+
+        print(__version__)
+        return 0
+    if verb not in VERBS:
+        print(f"error: no verb {verb!r}.{nearest(verb, VERBS)} Verbs: {', '.join(VERBS)}.", file=sys.stderr)
+        return 2
+    module_name, help_line, example = VERBS[verb]
+    try:
+        module = importlib.import_module(module_name)
+        parser = argparse.ArgumentParser(prog=f"rlkit {verb}", description=help_line, epilog=f"example: {example}")
+        module.add_arguments(parser)
+        return module.main(parser.parse_args(arguments[1:]))
+    except (RlkitError, RewardError) as error:
+        who = f"[process {os.environ['RANK']}] " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
+        print(f"{who}error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _overview() -> str:
+    lines = ["usage: rlkit VERB ...", ""]
+    lines += [f"  {verb:<12}{line}" for verb, (_, line, _) in VERBS.items()]
+    lines += ["", "examples:"]
+    lines += [f"  {example}" for _, _, example in VERBS.values()]
+    lines += ["", "rlkit VERB --help says more. Exit codes: 0 done, 1 done with findings, 2 refused with a message."]
+    return "\n".join(lines)

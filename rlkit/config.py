@@ -1,0 +1,298 @@
+"""One YAML file -> one frozen `Config`, saved with the run.
+
+Knows every key and its rule; the sections `train:` and `model:` are TRL's own fields under TRL's own names. It opens
+no data, builds no model and imports nothing heavy. Paths inside a config are relative to the working directory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+
+from rlkit.errors import ConfigError, nearest
+from rlkit.fields import declared_fields
+
+METHODS = ("sft", "grpo")
+TASKS = ("care", "memory_t1")
+
+# Fields of TRL that a plan depends on: set by us, and an error when a config sets them to something else.
+_FIXED = {"shuffle_dataset": False, "remove_unused_columns": False}
+_OWNED = {
+    "resume_from_checkpoint": "start the same command again; it continues by itself",
+    "reward_weights": "weights stand under rewards:",
+    "model_init_kwargs": "model fields stand under model:",
+}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """How a record becomes a prompt: its length limit and its system message."""
+
+    max_tokens: int | None = None
+    system: str | None = "default"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run; two equal configs give equal runs on equal software.
+
+    `sources` name the data, `curriculum` their shares (absent: shares follow the sources' sizes), `rewards` the parts
+    (grpo only), `model` and `train` are TRL's fields, `scratch` describes a randomly initialised model instead of a
+    pretrained one. At most `samples_per_step` completions a step are written to samples.jsonl.
+    """
+
+    method: str
+    sources: Mapping[str, Mapping[str, Any]]
+    train: Mapping[str, Any]
+    task: str = "care"
+    model: Mapping[str, Any] = field(default_factory=dict)
+    scratch: Mapping[str, Any] | None = None
+    prompt: Prompt = field(default_factory=Prompt)
+    curriculum: Mapping[str, Any] | None = None
+    rewards: str | Mapping[str, Any] | None = None
+    samples_per_step: int = 64
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they are saved with the run."""
+        plain = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "prompt"}
+        return {**plain, "prompt": asdict(self.prompt)}
+
+    def setting(self, name: str) -> Any:
+        """The value of a TRL training field: from the config, else TRL's own default."""
+        return self.train.get(name, _FIXED.get(name, declared_fields(self.method)[name]))
+
+    @property
+    def output_dir(self) -> Path:
+        return Path(self.train["output_dir"])
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """The config in a YAML file, with `a.b=value` overrides applied in order.
+
+    Raises `ConfigError` with the file, the key, the rule and the nearest valid name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        close = nearest(path.name, [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else [])
+        raise ConfigError(f"{path}: there is no such config file.{close} Shipped configs stand in configs/.")
+    values = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds {type(values).__name__}, but a config is a mapping such as `method: grpo`.")
+    for override in overrides:
+        _override(values, override)
+    return parse_config(values, where=str(path), default_name=path.stem)
+
+
+def parse_config(values: Mapping[str, Any], *, where: str = "config", default_name: str = "run") -> Config:
+    """A checked `Config` from plain values.
+
+    >>> parse_config({"method": "grpo", "sources": {"s": {"format": "records", "path": "x"}},
+    ...               "rewards": "care", "train": {"max_step": 3}})
+    Traceback (most recent call last):
+    rlkit.errors.ConfigError: config: train.max_step: TRL's GRPOConfig has no such field. Did you mean 'max_steps'?
+    """
+    known = [f.name for f in fields(Config)]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{where}: {key}: no such key.{nearest(str(key), known)} Known keys: {', '.join(known)}.")
+    given = dict(values)
+    method = _one_of(given.get("method"), METHODS, f"{where}: method")
+    task = _one_of(given.get("task", "care"), TASKS, f"{where}: task")
+    train = _trl_section(given.get("train"), method, f"{where}: train")
+    train.setdefault("output_dir", f"runs/{default_name}")
+    model = _trl_section(given.get("model"), "model", f"{where}: model")
+    scratch = _mapping(given.get("scratch"), f"{where}: scratch") if given.get("scratch") is not None else None
+    if (scratch is None) == (model.get("model_name_or_path") is None):
+        raise ConfigError(
+            f"{where}: model.model_name_or_path and scratch are {'both' if scratch else 'neither'} given, but a run starts "
+            "from exactly one of them: a model's name or folder, or the shape of a randomly initialised model."
+        )
+    rewards = given.get("rewards")
+    if method == "grpo" and not rewards:
+        raise ConfigError(f"{where}: rewards: missing; GRPO needs at least one, e.g. `rewards: care`.")
+    if method == "sft" and rewards:
+        raise ConfigError(f"{where}: rewards: given, but method sft uses none; remove the section or set method: grpo.")
+    return Config(
+        method=method,
+        task=task,
+        sources=_frozen(_sources(given.get("sources"), f"{where}: sources")),
+        train=_frozen(train),
+        model=_frozen(model),
+        scratch=None if scratch is None else _frozen(scratch),
+        prompt=_prompt(given.get("prompt"), f"{where}: prompt"),
+        curriculum=None
+        if given.get("curriculum") is None
+        else _frozen(_mapping(given["curriculum"], f"{where}: curriculum")),
+        rewards=_frozen(rewards),
+        samples_per_step=_count(given.get("samples_per_step", Config.samples_per_step), f"{where}: samples_per_step"),
+    )
+
+
+def differences(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any]) -> list[str]:
+    """One line a setting that differs, as `key: old -> new`; `output_dir` does not count.
+
+    >>> differences({"train": {"seed": 1}}, {"train": {"seed": 2}})
+    ['train.seed: 1 -> 2']
+    """
+    before, after = (flat(c.to_dict() if isinstance(c, Config) else c) for c in (old, new))
+    before.pop("train.output_dir", None)
+    after.pop("train.output_dir", None)
+    absent = "(not set)"
+    return [
+        f"{key}: {before.get(key, absent)!r} -> {after.get(key, absent)!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key, absent) != after.get(key, absent)
+    ]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one level with dotted keys.
+
+    >>> flat({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found.update(flat(value, f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads 1e-6 as a number and refuses a key that stands twice."""
+
+
+# YAML 1.1, which PyYAML follows, takes 1e-6 for text because it has no dot.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key!r} stands twice, so one of its values would be lost; remove one",
+                key_node.start_mark,
+            )  # fmt: skip
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """The value of a YAML text, read safely; raises `ConfigError` with file and line.
+
+    >>> read_yaml("learning_rate: 1e-6", "x.yaml")
+    {'learning_rate': 1e-06}
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{where}{line}: not readable as YAML: {error.problem}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not readable as YAML: {error}.") from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"override {override!r}: must be key=value with a dotted key, e.g. train.max_steps=20.")
+    *parents, last = key.strip().split(".")
+    place = values
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"override {override!r}: {parent} is {place!r}, which has no keys below it.")
+    place[last] = read_yaml(text, f"override {key}")
+
+
+def _trl_section(section: Any, kind: str, where: str) -> dict[str, Any]:
+    values = _mapping(section, where)
+    names = {"grpo": "GRPOConfig", "sft": "SFTConfig", "model": "ModelConfig"}
+    known = declared_fields(kind)
+    for key, value in values.items():
+        if key in _OWNED:
+            raise ConfigError(f"{where}.{key}: is set by rlkit; {_OWNED[key]}.")
+        if key not in known:
+            raise ConfigError(f"{where}.{key}: TRL's {names[kind]} has no such field.{nearest(key, known)}")
+        if key in _FIXED and value != _FIXED[key]:
+            raise ConfigError(
+                f"{where}.{key}: {value!r} would break the planned order; remove it (rlkit sets {_FIXED[key]!r})."
+            )
+    return values
+
+
+def _sources(section: Any, where: str) -> dict[str, dict[str, Any]]:
+    sources = _mapping(section, where)
+    if not sources:
+        raise ConfigError(f"{where}: none given; name at least one, e.g. `easy: {{format: hotpotqa, path: FILE}}`.")
+    for name, spec in sources.items():
+        if not isinstance(spec, Mapping) or not isinstance(spec.get("format"), str):
+            raise ConfigError(
+                f"{where}.{name}: is {spec!r:.80}, but needs a format, e.g. {{format: hotpotqa, path: FILE}}."
+            )
+    return sources
+
+
+def _prompt(section: Any, where: str) -> Prompt:
+    values = _mapping(section, where)
+    known = [f.name for f in fields(Prompt)]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{where}.{key}: no such key.{nearest(key, known)} Known keys: {', '.join(known)}.")
+    limit = values.get("max_tokens")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ConfigError(
+            f"{where}.max_tokens: is {limit!r}, but must be a positive number of tokens, or null for no limit."
+        )
+    system = values.get("system", "default")
+    if system is not None and not isinstance(system, str):
+        raise ConfigError(f"{where}.system: is {system!r}, but must be text, `default`, or null for no system message.")
+    return Prompt(limit, system)
+
+
+def _one_of(value: Any, options: tuple[str, ...], where: str) -> str:
+    if value not in options:
+        close = nearest(str(value), options)
+        raise ConfigError(f"{where}: is {value!r}, but must be one of {', '.join(options)}.{close}")
+    return value
+
+
+def _count(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"{where}: is {value!r}, but must be a whole number of at least 0.")
+    return value
+
+
+def _mapping(section: Any, where: str) -> dict[str, Any]:
+    if section is None:
+        return {}
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{where}: is {section!r:.80}, but must be a mapping of keys to values.")
+    return dict(section)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return MappingProxyType({key: _frozen(item) for key, item in value.items()})
+    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,83 @@
+"""`rlkit train`: one config, one run folder. The same under deepspeed, torchrun and alone.
+
+Everything that can be wrong with config, data or rewards is found before a model is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from rewards import Weighted
+from rewards.config import from_config as rewards_from_config
+from rlkit.config import Config, load_config
+from rlkit.runs import Run, open_run, start
+from rlkit.sources import Planned, Sources, in_order, load_sources, plan_rows, with_prompts
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a YAML file, see configs/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. train.max_steps=20")
+    parser.add_argument("--resume", action="store_true", help="continue an existing run; refuse to start a new one")
+
+
+def main(args: argparse.Namespace) -> int:
+    run = train(load_config(args.config, args.overrides), resume=args.resume)
+    from rlkit.training import processes
+
+    if processes.rank() == 0:
+        print(f"done: {run.folder} (model: {run.model})", file=sys.stderr)
+    return 0
+
+
+def train(config: Config, *, resume: bool = False) -> Run:
+    """Train as the config says and return the run; a killed run continues when the same config is trained again.
+
+    `resume=True` insists that there is a run to continue. Raises `ConfigError`, `DataError`, `RewardError` or
+    `RunError` before any accelerator is held.
+    """
+    reward = None if config.rewards is None else rewards_from_config(config.to_dict()["rewards"])
+    from rlkit.training import processes
+
+    world = processes.world_size()
+    if processes.rank() == 0:
+        open_run(config, world_size=world, must_exist=resume)
+    processes.join(config)
+    try:
+        run = processes.first(lambda: open_run(config, world_size=world, must_exist=resume))
+        processes.first(lambda: load_sources(config).sizes())  # fills the cache once, for all
+        sources = load_sources(config)
+        processes.first(lambda: start(run, config, world))
+        _train(config, run, reward, sources, world)
+    finally:
+        processes.leave()
+    return run
+
+
+def _train(config: Config, run: Run, reward: Weighted | None, sources: Sources, world: int) -> None:
+    from rlkit.training import common, processes
+
+    model = common.start_model(config, run, sources)
+    tokenizer = common.load_tokenizer(model, config)
+    planned = _plan(config, sources, tokenizer, world)
+    processes.agree("the plan", planned.plan.fingerprint())
+    if reward is None:
+        from rlkit.training.sft import train_sft
+
+        train_sft(config, run, planned, model, tokenizer)
+    else:
+        from rlkit.training.grpo import train_grpo
+
+        train_grpo(config, run, reward, planned, model, tokenizer)
+
+
+def _plan(config: Config, sources: Sources, tokenizer: Any, world: int) -> Planned:
+    from rlkit.training import processes
+
+    def prompted() -> Sources:
+        return with_prompts(config, sources, lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]))
+
+    processes.first(lambda: prompted().sizes())
+    ready = prompted()
+    return in_order(ready, *plan_rows(config, ready, world))

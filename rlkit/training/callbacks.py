@@ -1,0 +1,98 @@
+"""What happens beside a training step: journals, checkpoint marks, progress. Changes nothing of the training itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from rlkit.runs import Run, append
+
+
+class Journal(TrainerCallback):
+    """Writes metrics.jsonl and marks checkpoints that every process has finished."""
+
+    def __init__(self, run: Run, facts: dict[str, Any]) -> None:
+        self.run, self.facts = run, facts
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if state.is_world_process_zero and logs and "train_runtime" not in logs:
+            append(self.run.metrics, [{"step": state.global_step, **logs}])
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
+            self.run.mark_complete(folder, {"step": state.global_step, **self.facts})
+
+
+class Progress(TrainerCallback):
+    """A progress bar on a terminal, one line a logged step elsewhere; always on standard error."""
+
+    def __init__(self, label: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.label = label
+        self.console = Console(file=sys.stderr)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[seen]}"),
+        )
+        self.bar = Progress(*columns, console=self.console) if self.console.is_terminal else None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.bar and state.is_world_process_zero:
+            self.task = self.bar.add_task(self.label, total=state.max_steps, completed=state.global_step, seen="")
+            self.bar.start()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.bar and state.is_world_process_zero:
+            self.bar.update(self.task, completed=state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
+            return
+        seen = "  ".join(f"{name} {value:.3g}" for name, value in _headline(logs).items())
+        if self.bar:
+            self.bar.update(self.task, seen=seen)
+        else:
+            self.console.print(
+                f"{self.label} {state.global_step}/{state.max_steps}  {seen}", highlight=False, soft_wrap=True
+            )
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.bar and state.is_world_process_zero:
+            self.bar.stop()
+
+
+def _headline(logs: dict[str, Any]) -> dict[str, float]:
+    """The few numbers that tell how it goes: reward and its parts, or the loss."""
+    named = {"reward": "reward"} if "reward" in logs else {"loss": "loss"}
+    named.update({k: k.split("/")[1] for k in logs if k.startswith("rewards/") and k.endswith("/mean")})
+    return {label: float(logs[key]) for key, label in named.items() if key in logs}

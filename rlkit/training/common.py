@@ -1,0 +1,110 @@
+"""What SFT and GRPO runs share: the model and tokenizer to start from, TRL's arguments, the loop around `train()`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rlkit.batches import Batches
+from rlkit.config import Config
+from rlkit.errors import ConfigError
+from rlkit.runs import Run, write_json
+from rlkit.scratch import scratch_model
+from rlkit.sources import Sources
+from rlkit.training import processes
+
+
+def start_model(config: Config, run: Run, sources: Sources) -> str:
+    """The name or folder of the model to start from; a `scratch:` model is written to the run folder first."""
+    if config.scratch is None:
+        return str(config.model["model_name_or_path"])
+    shape = config.scratch
+    return str(processes.first(lambda: scratch_model(run.start_model, shape, sources.texts(), config.setting("seed"))))
+
+
+def load_tokenizer(name: str, config: Config) -> Any:
+    """The tokenizer of a model folder or hub name; raises `ConfigError` where there is none or it has no template."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            name,
+            revision=config.model.get("model_revision", "main"),
+            trust_remote_code=bool(config.train.get("trust_remote_code")),
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"model.model_name_or_path: {name!r} has no tokenizer that can be loaded, so no prompt can be made; give a "
+            f"model folder or a hub name that this machine can reach. ({str(error).splitlines()[0]})"
+        ) from error
+    if not tokenizer.chat_template:
+        raise ConfigError(
+            f"model.model_name_or_path: the tokenizer of {name!r} has no chat template, so messages cannot become a prompt; "
+            "use an instruct model, or save a template with the tokenizer."
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def trl_arguments(kind: type, config: Config, batches: Batches, **settings: Any) -> Any:
+    """TRL's own config object from `train:` and `model:`; raises `ConfigError` with TRL's message where it refuses."""
+    values = dict(config.to_dict()["train"])
+    values.update(settings)
+    values["max_steps"] = batches.steps
+    values.setdefault("report_to", "none")
+    values.setdefault("logging_steps", 1)
+    if processes.on_cpu(config):
+        values.update(use_cpu=True)
+        values.setdefault("bf16", False)
+    try:
+        args = kind(**values)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"train: {kind.__name__} refuses these values: {error}") from error
+    args.model_init_kwargs = model_options(config)
+    return args
+
+
+def model_options(config: Config) -> dict[str, Any]:
+    """The keyword arguments for `from_pretrained` that the config's `model:` section asks for."""
+    from trl import ModelConfig, get_kbit_device_map
+
+    model = ModelConfig(**config.to_dict()["model"])
+    options = {
+        "revision": model.model_revision,
+        "dtype": model.dtype,
+        "attn_implementation": model.attn_implementation,
+    }
+    if model.load_in_4bit or model.load_in_8bit:
+        options["device_map"] = get_kbit_device_map()
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def adapter_options(config: Config) -> dict[str, Any]:
+    """LoRA and quantisation as TRL's trainers take them."""
+    from trl import ModelConfig, get_peft_config, get_quantization_config
+
+    model = ModelConfig(**config.to_dict()["model"])
+    return {"peft_config": get_peft_config(model), "quantization_config": get_quantization_config(model)}
+
+
+def finish(trainer: Any, run: Run, facts: Mapping[str, Any]) -> None:
+    """Train from the newest complete checkpoint or from the start, save the model, and write done.json last."""
+    checkpoint = run.checkpoint()
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.save_model(str(run.model))
+    if trainer.is_world_process_zero():
+        trainer.processing_class.save_pretrained(str(run.model))
+        seconds = round(time.monotonic() - started, 1)
+        write_json(run.done, {"steps": trainer.state.global_step, "seconds": seconds, **facts})
+
+
+def quiet(trainer: Any) -> None:
+    """Take out the callbacks that print every metric to standard output; ours prints the headline."""
+    from transformers import PrinterCallback, ProgressCallback
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)

@@ -1,0 +1,111 @@
+"""The processes of a run: who they are, and how the first one speaks for all.
+
+Works the same alone, under torchrun and under the deepspeed launcher. Knows nothing of models or data.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import TypeVar
+
+from rlkit.config import Config
+from rlkit.errors import RlkitError
+
+T = TypeVar("T")
+
+
+class FailedElsewhere(SystemExit):
+    """Another process has reported the error; this one only leaves, with the same exit code."""
+
+
+def world_size() -> int:
+    """How many processes the launcher has started; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """This process's number; 0 without a launcher."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def on_cpu(config: Config) -> bool:
+    """Whether the run uses no accelerator: the config says so, or there is none."""
+    import torch
+
+    return bool(config.train.get("use_cpu")) or not torch.accelerator.is_available()
+
+
+def join(config: Config) -> None:
+    """Make the process group before any model exists.
+
+    ZeRO-3 splits weights while a model is created; without the group it takes every process for the only one and
+    later fails with "train_batch_size is not equal to ...".
+    """
+    import torch.distributed
+
+    if config.train.get("deepspeed"):
+        if on_cpu(config):
+            os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        import deepspeed
+
+        if "RANK" not in os.environ:  # no launcher: a group of one
+            port = _free_port()
+            alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            os.environ.update(alone)
+        deepspeed.init_distributed(verbose=False)
+    elif world_size() > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group(backend="gloo" if on_cpu(config) else None)
+
+
+def leave() -> None:
+    """Close the process group, so that no process ends with a warning."""
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def first(work: Callable[[], T]) -> T:
+    """Do `work` on the first process and hand its result to all; its error ends all of them."""
+    if world_size() == 1:
+        return work()
+    import torch.distributed
+
+    box: list[tuple[bool, T | str] | None] = [None]
+    error: RlkitError | None = None
+    if rank() == 0:
+        try:
+            box[0] = (True, work())
+        except RlkitError as problem:
+            error = problem
+            box[0] = (False, str(problem))
+    torch.distributed.broadcast_object_list(box, src=0)
+    if error is not None:
+        raise error
+    good, value = box[0]  # type: ignore[misc]
+    if not good:
+        raise FailedElsewhere(2)
+    return value  # type: ignore[return-value]
+
+
+def agree(name: str, value: str) -> None:
+    """Stop unless every process holds the same `value`."""
+    if world_size() == 1:
+        return
+    import torch.distributed
+
+    values: list[str | None] = [None] * world_size()
+    torch.distributed.all_gather_object(values, value)
+    if len(set(values)) > 1:
+        raise RlkitError(
+            f"{name} differs between the processes ({', '.join(map(str, values))}), so they would train on different rows; "
+            "make sure that every node sees the same files and the same software."
+        )
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
