@@ -3,8 +3,9 @@
 Standard library, rapidfuzz and dateutil only: importing this package loads no trainer and no torch.
 """
 
-from rewards.compose import Part, Score, Weighted, for_task, reward, weighted
-from rewards.errors import RewardError
+from rewards.compose import Score, Weighted, weighted
+from rewards.errors import RewardError, RowError
+from rewards.part import Part, for_task, reward
 from rewards.sample import Event, Passage, Sample, Session, Utterance
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Part",
     "Passage",
     "RewardError",
+    "RowError",
     "Sample",
     "Score",
     "Session",

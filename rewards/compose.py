@@ -1,26 +1,30 @@
-"""Rewards as named, weighted parts: `Sample -> float | None` each, one `Score` together.
+"""Named parts with weights, added up to one `Score`.
 
-Knows what a part is and how parts add up; knows no formula of any part and no trainer.
+Knows how parts add up and what happens when one fails; knows no formula of any part and no trainer.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Any
 
-from rewards.errors import RewardError
+from rewards.errors import RewardError, RowError
+from rewards.part import (
+    ROW_FIELDS,
+    applies_to,
+    bounds_of,
+    call,
+    call_batch,
+    check_part,
+    is_batch_function,
+    is_empty,
+    needs_of,
+    part_name,
+)
 from rewards.sample import Sample
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Part(Protocol):
-    """A reward: a number for a sample, or `None` where it does not apply."""
-
-    def __call__(self, sample: Sample) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -38,85 +42,23 @@ class Score:
     errors: Mapping[str, str] = field(default_factory=dict)
 
 
-def reward(
-    function: F | None = None,
-    *,
-    needs: Sequence[str] = (),
-    bounds: tuple[float, float] = (0.0, 1.0),
-    applies: Callable[[Sample], bool] | None = None,
-) -> Any:
-    """Tag a function as a reward part and return it unchanged, so that it pickles and tests as the plain function.
-
-    `needs` names the fields (or columns) that a row must have, else scoring stops with an error that names the row;
-    `bounds` are the least and the greatest value; `applies` says whether a row can be judged at all, whatever the
-    completion.
-
-    >>> @reward(needs=("golds",))
-    ... def shouts(sample: Sample) -> float | None:
-    ...     return float(sample.completion.isupper())
-    >>> shouts(Sample(completion="YES")), shouts.needs
-    (1.0, ('golds',))
-    """
-
-    def tag(target: F) -> F:
-        _check_bounds(target, bounds)
-        target.needs = tuple(needs)  # type: ignore[attr-defined]
-        target.bounds = bounds  # type: ignore[attr-defined]
-        if applies is not None:
-            target.applies = applies  # type: ignore[attr-defined]
-        return target
-
-    return tag if function is None else tag(function)
-
-
-def is_batch_function(part: Any) -> bool:
-    """Whether a callable has TRL's form `(prompts, completions, **columns) -> list[float | None]`.
-
-    >>> def trl_style(completions, **columns): return [1.0 for _ in completions]
-    >>> is_batch_function(trl_style)
-    True
-    """
-    target = part if inspect.isroutine(part) or inspect.isclass(part) else type(part).__call__
-    try:
-        return "completions" in inspect.signature(target).parameters
-    except (TypeError, ValueError):
-        return False
-
-
-@dataclass(frozen=True)
-class for_task:
-    """A part that applies to the rows of one task only, so that one run can hold several tasks.
-
-    >>> from rewards import exact_match
-    >>> for_task("care", exact_match()).applies(Sample(task="memory_t1", golds="B"))
-    False
-    """
-
-    task: str
-    part: Any
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return tuple(getattr(self.part, "needs", ()))
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        return _bounds(self.part)
-
-    def applies(self, sample: Sample) -> bool:
-        return sample.task == self.task and _applies(self.part, sample)
-
-    def __call__(self, sample: Sample) -> float | None:
-        return self.part(sample) if sample.task == self.task else None
-
-
 @dataclass(frozen=True)
 class Weighted:
-    """Named parts with weights; call it with a sample, or `batch` it. Made by `weighted`."""
+    """Named parts with weights; call it with a sample, or `batch` it. Made by `weighted`; immutable and picklable."""
 
     parts: Mapping[str, Any]
     weights: Mapping[str, float]
     on_error: str = "raise"
+    _batched: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("parts", "weights"):  # read-only copies: a run's reward cannot change behind its saved config
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        batched = frozenset(name for name, part in self.parts.items() if is_batch_function(part))
+        object.__setattr__(self, "_batched", batched)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Weighted, (dict(self.parts), dict(self.weights), self.on_error)
 
     def __call__(self, sample: Sample) -> Score:
         return self.batch([sample])[0]
@@ -124,72 +66,89 @@ class Weighted:
     def batch(self, samples: Sequence[Sample], **extra: Any) -> list[Score]:
         """One score a sample, in order; `extra` goes to TRL-style batch functions as it is.
 
-        Raises `RewardError` naming part and row when a part raises, returns NaN or the wrong count, or a row lacks a
-        field that the part needs.
+        Raises `RowError` when a row lacks a field that a part needs, and `RewardError` naming part and row when a part
+        raises, or returns a value that is not finite, or the wrong count. With `on_error="abstain"` the latter become
+        `None` with a message in `Score.errors`; a lacking field is bad data, which no completion can repair, and stops.
         """
-        values: dict[str, list[float | None]] = {}
-        errors: list[dict[str, str]] = [{} for _ in samples]
-        for name, part in self.parts.items():
-            values[name] = self._column(name, part, samples, errors, extra)
-        return [
-            Score(self._total(row), row, self.maximum(sample), error)
-            for sample, error, row in (
-                (sample, errors[i], {name: column[i] for name, column in values.items()})
-                for i, sample in enumerate(samples)
-            )
-        ]
+        columns = {name: self._column(name, samples, extra) for name in self.parts}
+        scores = []
+        for i, sample in enumerate(samples):
+            parts: dict[str, float | None] = {}
+            errors: dict[str, str] = {}
+            for name, column in columns.items():
+                value = column[i]
+                if isinstance(value, RewardError):
+                    errors[name] = str(value)
+                    value = None
+                parts[name] = value
+            scores.append(Score(self._total(parts), parts, self.maximum(sample), errors))
+        return scores
 
     def maximum(self, sample: Sample) -> float:
         """The most that any completion of this row can earn: the weighted best of every part that applies."""
-        best = 0.0
-        for name, part in self.parts.items():
-            if _applies(part, sample):
-                best += max(self.weights[name] * bound for bound in _bounds(part))
-        return best
+        return math.fsum(
+            max(self.weights[name] * bound for bound in bounds_of(part))
+            for name, part in self.parts.items()
+            if self._applies(name, sample) is True
+        )
 
-    def _total(self, row: Mapping[str, float | None]) -> float | None:
+    def _total(self, parts: Mapping[str, float | None]) -> float | None:
         # Like TRL's nan-sum: what does not apply adds nothing, and the other weights stay as they are.
-        earned = [self.weights[name] * value for name, value in row.items() if value is not None]
+        earned = [self.weights[name] * value for name, value in parts.items() if value is not None]
         return math.fsum(earned) if earned else None
 
     def _column(
-        self,
-        name: str,
-        part: Any,
-        samples: Sequence[Sample],
-        errors: list[dict[str, str]],
-        extra: Mapping[str, Any],
-    ) -> list[float | None]:
-        if is_batch_function(part):
-            return self._batch_column(name, part, samples, errors, extra)
-        column: list[float | None] = []
-        for i, sample in enumerate(samples):
-            try:
-                value = _call(name, part, sample)
-            except RewardError as error:
-                if self.on_error == "raise":
-                    raise
-                errors[i][name] = str(error)
-                value = None
-            column.append(value)
-        return column
+        self, name: str, samples: Sequence[Sample], extra: Mapping[str, Any]
+    ) -> Sequence[float | RewardError | None]:
+        """One part's outcome for each sample; a `RewardError` stands where the part failed and abstains."""
+        part = self.parts[name]
+        judged = [self._judges(name, sample) for sample in samples]
+        values: Sequence[Any] = judged
+        if name not in self._batched:
+            values = [
+                self._guard(name, f"row {sample.id or '?'}", call, part, sample) if yes is True else None
+                for sample, yes in zip(samples, judged, strict=True)
+            ]
+        elif True in judged:
+            where = f"the batch of {len(samples)} that starts with row {samples[0].id or '?'}"
+            values = self._guard(name, where, call_batch, part, samples, extra)
+            if isinstance(values, RewardError):
+                values = [values] * len(samples)
+        # Where the part does not apply (or cannot say whether it does), that stands instead of a value.
+        return [value if yes is True else yes or None for value, yes in zip(values, judged, strict=True)]
 
-    def _batch_column(
-        self,
-        name: str,
-        part: Any,
-        samples: Sequence[Sample],
-        errors: list[dict[str, str]],
-        extra: Mapping[str, Any],
-    ) -> list[float | None]:
+    def _judges(self, name: str, sample: Sample) -> bool | RewardError:
+        """Whether the part applies to the row; raises `RowError` if it does and the row lacks what the part needs."""
+        applies = self._applies(name, sample)
+        part = self.parts[name]
+        lacking = [need for need in needs_of(part) if is_empty(sample, need)]
+        if applies is True and lacking:
+            has = [field for field in ROW_FIELDS if not is_empty(sample, field)]
+            raise RowError(
+                f"reward {name!r} ({part_name(part)}) needs {', '.join(lacking)}, but row {sample.id or '?'} has none "
+                f"(it has: {', '.join([*has, *sample.columns]) or 'nothing'}); fill it in, rename the column that holds "
+                "it, or leave the row out."
+            )
+        return applies
+
+    def _applies(self, name: str, sample: Sample) -> bool | RewardError:
+        part: Any = self.parts[name]
+        if not hasattr(part, "applies"):
+            return True
+        return self._guard(name, f"row {sample.id or '?'}", applies_to, part, sample)
+
+    def _guard(self, name: str, where: str, function: Callable[..., Any], part: Any, *arguments: Any) -> Any:
+        """The one place where a failing part is given its name and row, and is raised or handed back."""
         try:
-            return _call_batch(name, part, samples, extra)
-        except RewardError as error:
+            return function(part, *arguments)
+        except Exception as error:
+            cause = str(error) if isinstance(error, RewardError) else f"{type(error).__name__}: {error}"
+            message = f"reward {name!r} ({part_name(part)}) failed on {where}: {cause}"
+            if isinstance(error, RowError):
+                raise RowError(message) from error
             if self.on_error == "raise":
-                raise
-            for row in errors:
-                row[name] = str(error)
-            return [None] * len(samples)
+                raise RewardError(message) from error
+            return RewardError(message)
 
 
 def weighted(*, on_error: str = "raise", **parts: tuple[float, Any]) -> Weighted:
@@ -211,18 +170,14 @@ def weighted(*, on_error: str = "raise", **parts: tuple[float, Any]) -> Weighted
     functions: dict[str, Any] = {}
     weights: dict[str, float] = {}
     for name, pair in parts.items():
-        if not isinstance(pair, Sequence) or len(pair) != 2:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise RewardError(f"part {name!r} is {pair!r:.80}, but must be (weight, reward), e.g. (0.7, token_f1()).")
-        weight, part = pair
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
-            raise RewardError(f"part {name!r} has weight {weight!r}, but weights must be finite numbers.")
-        if not callable(part):
-            raise RewardError(
-                f"part {name!r} is {part!r:.80}, which cannot be called; give a function or a reward object."
-            )
-        if inspect.isclass(part):
-            raise RewardError(f"part {name!r} is the class {part.__name__}, not a reward; call it: {part.__name__}().")
-        functions[name], weights[name] = part, float(weight)
+        try:
+            weights[name], functions[name] = check_weight(pair[0]), check_part(pair[1])
+        except RewardError as error:
+            raise RewardError(f"part {name!r}: {error}") from error
+        if isinstance(pair[1], Weighted):
+            raise RewardError(f"part {name!r} is itself a weighted reward; give its parts one by one.")
     if not any(weights.values()):
         raise RewardError(
             f"all weights are zero ({', '.join(weights)}), so every completion would earn 0; set one above 0."
@@ -230,112 +185,8 @@ def weighted(*, on_error: str = "raise", **parts: tuple[float, Any]) -> Weighted
     return Weighted(functions, weights, on_error)
 
 
-def part_name(part: Any) -> str:
-    """How a part is called in messages: the function's or the class's own name."""
-    return getattr(part, "__name__", None) or type(part).__name__
-
-
-def _check_bounds(part: Any, bounds: tuple[float, float]) -> None:
-    low, high = bounds
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise RewardError(f"{part_name(part)} has bounds {bounds!r}, but they must be finite with low <= high.")
-
-
-def _bounds(part: Any) -> tuple[float, float]:
-    return getattr(part, "bounds", (0.0, 1.0))
-
-
-def _applies(part: Any, sample: Sample) -> bool:
-    applies = getattr(part, "applies", None)
-    return applies is None or bool(applies(sample))
-
-
-def _empty(sample: Sample, name: str) -> bool:
-    value = getattr(sample, name) if hasattr(sample, name) else sample.columns.get(name)
-    return value is None or (isinstance(value, str | Sequence | Mapping) and len(value) == 0)
-
-
-def _call(name: str, part: Any, sample: Sample) -> float | None:
-    try:
-        if not _applies(part, sample):
-            return None
-        missing = [need for need in getattr(part, "needs", ()) if _empty(sample, need)]
-        if missing:
-            present = [
-                f
-                for f in ("question", "context", "golds", "evidence", "sessions", "time_range")
-                if not _empty(sample, f)
-            ]
-            raise RewardError(
-                f"reward {name!r} ({part_name(part)}) needs {', '.join(missing)}, but row {sample.id or '?'} has none "
-                f"(it has {', '.join([*present, *sample.columns]) or 'no labels'}); fill it in, or leave the row out."
-            )
-        value = part(sample)
-    except RewardError:
-        raise
-    except Exception as error:
-        raise RewardError(
-            f"reward {name!r} ({part_name(part)}) failed on row {sample.id or '?'}: {type(error).__name__}: {error}"
-        ) from error
-    return _number(name, part, sample, value)
-
-
-def _call_batch(name: str, part: Any, samples: Sequence[Sample], extra: Mapping[str, Any]) -> list[float | None]:
-    columns = _columns(samples)
-    # TRL hands over message lists when prompts are conversations, text otherwise.
-    completions = [
-        s.completion if isinstance(s.prompt, str) else [{"role": "assistant", "content": s.completion}] for s in samples
-    ]
-    first = samples[0].id if samples else "?"
-    try:
-        values = part(prompts=[s.prompt for s in samples], completions=completions, **{**columns, **extra})
-    except Exception as error:
-        raise RewardError(
-            f"reward {name!r} ({part_name(part)}) failed on a batch of {len(samples)} rows starting with row "
-            f"{first or '?'}: {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(values, Sequence) or len(values) != len(samples):
-        count = len(values) if isinstance(values, Sequence) else type(values).__name__
-        raise RewardError(
-            f"reward {name!r} ({part_name(part)}) returned {count} values for {len(samples)} completions (batch starts with "
-            f"row {first or '?'}); it must return one number or None for each."
-        )
-    return [_number(name, part, sample, value) for sample, value in zip(samples, values, strict=True)]
-
-
-def _columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
-    names = (
-        "id",
-        "task",
-        "kind",
-        "source",
-        "question",
-        "context",
-        "golds",
-        "evidence",
-        "sessions",
-        "time_range",
-        "asked_at",
-    )
-    columns = {name: [getattr(sample, name) for sample in samples] for name in names}
-    for name in dict.fromkeys(key for sample in samples for key in sample.columns):
-        columns[name] = [sample.columns.get(name) for sample in samples]
-    return columns
-
-
-def _number(name: str, part: Any, sample: Sample, value: Any) -> float | None:
-    if value is None:
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise RewardError(
-            f"reward {name!r} ({part_name(part)}) returned {value!r:.80} for row {sample.id or '?'}, but must return a "
-            "number or None."
-        ) from error
-    if not math.isfinite(number):
-        raise RewardError(
-            f"reward {name!r} ({part_name(part)}) returned {number} for row {sample.id or '?'}; a value that is not finite "
-            "would spoil the whole group. Return None where the reward does not apply."
-        )
-    return number
+def check_weight(weight: Any) -> float:
+    """The weight as a float; raises `RewardError` unless it is a finite number."""
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+        raise RewardError(f"the weight is {weight!r}, but must be a finite number, e.g. 0.7.")
+    return float(weight)
