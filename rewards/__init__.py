@@ -3,6 +3,7 @@
 Standard library, rapidfuzz and dateutil only: importing this package loads no trainer and no torch.
 """
 
+from rewards.adapters import for_trl
 from rewards.compose import Score, Weighted, weighted
 from rewards.errors import RewardError, RowError
 from rewards.part import Part, for_task, reward
@@ -20,6 +21,7 @@ __all__ = [
     "Utterance",
     "Weighted",
     "for_task",
+    "for_trl",
     "reward",
     "weighted",
 ]

@@ -86,11 +86,14 @@ class Weighted:
 
     def maximum(self, sample: Sample) -> float:
         """The most that any completion of this row can earn: the weighted best of every part that applies."""
-        return math.fsum(
-            max(self.weights[name] * bound for bound in bounds_of(part))
-            for name, part in self.parts.items()
-            if self._applies(name, sample) is True
-        )
+        return math.fsum(weight * self.best(name, sample) for name, weight in self.weights.items())
+
+    def best(self, name: str, sample: Sample) -> float:
+        """The value of one part that earns the most on this row; 0 where the part does not apply and adds nothing."""
+        if self._applies(name, sample) is not True:
+            return 0.0
+        low, high = bounds_of(self.parts[name])
+        return high if self.weights[name] >= 0 else low
 
     def _total(self, parts: Mapping[str, float | None]) -> float | None:
         # Like TRL's nan-sum: what does not apply adds nothing, and the other weights stay as they are.
