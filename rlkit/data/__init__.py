@@ -1,0 +1,6 @@
+"""Records: one layout for every data set, loaders that stream into it, and a synthetic world that needs no file."""
+
+from rlkit.data.jsonl import normalise
+from rlkit.data.record import Passage, Record, to_json_line, to_record
+
+__all__ = ["Passage", "Record", "normalise", "to_json_line", "to_record"]

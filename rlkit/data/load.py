@@ -1,0 +1,203 @@
+"""`load_source`: from one entry of a config's `sources` to memory-mapped rows and a report of what was left out.
+
+Finds the file or hub data set, checks that its layout is the one the config names, converts it once and keeps the
+result. The formats themselves are in a module each; this one knows no field of any of them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlkit.data import cache, drop, files, hotpotqa, jsonl, ms_marco, musique
+from rlkit.data.find import Found, Source, find, parse_source
+from rlkit.data.layout import MAX_EXAMPLES, Layout, Report, Row
+from rlkit.data.record import Record, missing_hint, to_record
+from rlkit.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import datasets
+
+LAYOUTS = {
+    layout.name: layout for layout in (hotpotqa.LAYOUT, musique.LAYOUT, drop.LAYOUT, ms_marco.LAYOUT, jsonl.LAYOUT)
+}
+_log = logging.getLogger(__name__)
+_LOG_EVERY_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A source's rows, in the order of the file, and what became of every question in it.
+
+    `rows` is memory-mapped and has the columns of `record.features()`; `record.to_record(row)` gives a row's record.
+    """
+
+    rows: datasets.Dataset
+    report: Report
+
+    def records(self) -> Iterator[Record]:
+        """The records one at a time, read in batches: several times faster than row by row."""
+        return _records_of(self.rows)
+
+
+def load_source(
+    spec: Mapping[str, Any],
+    where: str = "source",
+    base_dir: Path | None = None,
+    *,
+    cache_dir: Path | None = None,
+) -> Loaded:
+    """The rows of one source, `{format, path, subset, split, revision, limit, where}`, converted now or earlier.
+
+    `path` is a local file, a pattern (`data/*.jsonl`), a folder saved by `datasets`, or a hub id; relative paths start at
+    `base_dir`, by default the current directory. The entry's `where` maps measures of `curricula.difficulty` to `[lowest, highest]`;
+    `limit` then keeps the first rows. Files are streamed: no more than a batch of rows is held as Python objects.
+    Conversions are kept in `cache_dir`, by default beside those of `datasets`, under the content of the files.
+
+    The argument `where` is the entry's config path, which errors begin with. Raises `ConfigError` for a wrong entry and `DataError` for what is wrong with the data: no such file, broken JSON, the
+    columns of another format, no row left.
+    """
+    source = parse_source(spec, where, LAYOUTS)
+    layout = LAYOUTS[source.format]
+    found = find(source, where, Path.cwd() if base_dir is None else base_dir)
+    folder = cache.default_folder() if cache_dir is None else cache_dir
+    early_limit = None if source.where else source.limit  # which rows are first is only known after `where`
+    name = cache.key(layout.name, found.identity, early_limit)
+    rows, report = _converted(folder / name, layout, found, early_limit)
+    used = rows
+    if source.where and len(rows):
+        used = _narrowed(rows, report, _selected(folder, name, rows, source.where, where), source)
+    if not len(used):
+        raise DataError(_nothing_left(found, report, rows, source, where))
+    return Loaded(used, report)
+
+
+def _converted(target: Path, layout: Layout, found: Found, limit: int | None) -> tuple[datasets.Dataset, Report]:
+    arrow, stored = target.with_suffix(".arrow"), target.with_suffix(".json")
+    rows = cache.open_rows(arrow)
+    if rows is not None and stored.exists():
+        report = Report.from_dict(json.loads(stored.read_text(encoding="utf-8")))
+        if report.kept == len(rows):
+            return rows, report
+    report = Report()
+
+    def fill(draft: Path) -> None:
+        cache.write_rows(draft, _records(layout, found, report, limit), report)
+        # The report first: whoever sees the rows finds it there.
+        cache.write(stored, lambda path: path.write_text(json.dumps(report.to_dict()), encoding="utf-8"))
+
+    cache.write(arrow, fill)
+    rows = cache.open_rows(arrow)
+    if rows is None:
+        raise DataError(f"{arrow}: the rows written just now cannot be read back; is the disk full?")
+    return rows, report
+
+
+def _records(layout: Layout, found: Found, report: Report, limit: int | None) -> Iterator[Record]:
+    for where, row in _rows(layout, found):
+        if not layout.fits(row):
+            raise DataError(f"{where}: {_wrong_columns(layout, row)}")
+        try:
+            for record in layout.records(row, report, where):
+                report.keep()
+                if report.kept % _LOG_EVERY_ROWS == 0:
+                    _log.info("%s: %d rows read, %d kept", found.name, report.read, report.kept)
+                yield record
+                if report.kept == limit:
+                    report.more = True
+                    return
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"{where}: this row has the columns of format {layout.name!r} but not its shape "
+                f"({type(error).__name__}: {error}); compare it with the published layout."
+            ) from error
+
+
+def _rows(layout: Layout, found: Found) -> Iterator[tuple[str, Row]]:
+    if found.dataset is not None:
+        yield from files.dataset_rows(found.dataset, found.name)
+        return
+    for path in found.paths:
+        head = files.head(path)
+        owner = next((other for other in LAYOUTS.values() if head and other.claims and other.claims(head)), None)
+        if owner is None:
+            yield from files.read_rows(path)
+        elif owner is not layout or owner.rows is None:
+            raise DataError(
+                f"{path}: this file is in the original layout of format {owner.name!r}, not of {layout.name!r}; "
+                f"write `format: {owner.name}`, or give the right file."
+            )
+        else:
+            yield from owner.rows(path)
+
+
+def _wrong_columns(layout: Layout, row: Row) -> str:
+    others = [name for name, other in LAYOUTS.items() if other.fits(row)]
+    if others:
+        hint = f" These columns look like format {others[0]!r}; write `format: {others[0]}`."
+    else:
+        form = min(layout.columns, key=lambda columns: sum(name not in row for name in columns))
+        missing = [name for name in form if name not in row]
+        hint = f" Missing: {', '.join(missing)}." + "".join(missing_hint(name, row) for name in missing)
+    needed = " or ".join(", ".join(columns) for columns in layout.columns)
+    there = ", ".join(islice(map(str, row), 20)) or "none"
+    return f"the columns here are {there}, but format {layout.name!r} needs {needed}.{hint}"
+
+
+def _selected(folder: Path, name: str, rows: datasets.Dataset, where: Mapping[str, Any], path: str) -> array[int]:
+    """The numbers of the rows that meet the conditions; kept on disk, as they cost a pass over all rows."""
+    from curricula.difficulty import select
+
+    target = folder / f"{cache.key(name, where)}.rows"
+    if not target.exists():
+        conditions: dict[Any, Any] = dict(where)
+        try:
+            chosen = select(_records_of(rows), conditions)
+        except ValueError as error:
+            raise ConfigError(f"{path}.{error}") from error
+        cache.write(target, lambda draft: draft.write_bytes(chosen.tobytes()))
+    numbers = array("Q")
+    numbers.frombytes(target.read_bytes())
+    return numbers
+
+
+def _records_of(rows: datasets.Dataset) -> Iterator[Record]:
+    return (to_record(row) for _, row in files.dataset_rows(rows, "row"))
+
+
+def _narrowed(rows: datasets.Dataset, report: Report, kept: array[int], source: Source) -> datasets.Dataset:
+    """The chosen rows up to the limit; the report tells of the others."""
+
+    def ids(numbers: Iterable[int]) -> list[str]:
+        return [rows[number]["id"] for number in islice(numbers, MAX_EXAMPLES)]
+
+    conditions = ", ".join(f"{measure} {json.dumps(bounds)}" for measure, bounds in source.where.items())
+    report.take_out(f"not where {conditions}", len(rows) - len(kept), ids(_others(kept, len(rows))))
+    used = kept if source.limit is None else kept[: source.limit]
+    report.take_out(f"over the limit of {source.limit}", len(kept) - len(used), ids(kept[len(used) :]))
+    return rows.select(used)
+
+
+def _others(numbers: Iterable[int], total: int) -> Iterator[int]:
+    """The numbers below `total` that are not in the ascending `numbers`."""
+    following = 0
+    for number in chain(numbers, [total]):
+        yield from range(following, number)
+        following = number + 1
+
+
+def _nothing_left(found: Found, report: Report, rows: datasets.Dataset, source: Source, path: str) -> str:
+    """Says where all rows went, and what values the conditions of `where` would have met."""
+    from curricula.difficulty import MEASURES
+
+    lines = [f"{path}: no row of {found.name} is left to train on; {report}"]
+    for name in source.where if len(rows) else ():
+        values = [value for record in _records_of(rows) if (value := MEASURES[name](record)) is not None]
+        lines.append(f"  {name} lies between {min(values):,} and {max(values):,}; widen `{path}.where.{name}`.")
+    return "\n".join(lines)
