@@ -42,7 +42,7 @@ class Prompt:
 class Config:
     """Everything that decides a run; two equal configs give equal runs on equal software.
 
-    `sources` name the data, `curriculum` their shares (absent: shares follow the sources' sizes), `rewards` the parts
+    `sources` name the data, `curriculum` their shares (one source needs none), `rewards` the parts
     (grpo only), `model` and `train` are TRL's fields, `scratch` describes a randomly initialised model instead of a
     pretrained one. At most `samples_per_step` completions a step are written to samples.jsonl.
     """

@@ -20,7 +20,6 @@ import platform
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -130,7 +129,7 @@ def start(run: Run, config: Config, world_size: int) -> int:
 
 def environment(world_size: int) -> dict[str, Any]:
     """What decides a run besides its config: versions, command, machine."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
             versions[name] = metadata.version(name)
@@ -157,12 +156,10 @@ def cut(journal: Path, step: int) -> None:
     """Drop every line of a later step, and a last line that a killed process left unfinished."""
     if not journal.is_file():
         return
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=journal.parent, delete=False) as kept:
-        with journal.open(encoding="utf-8") as lines:
-            for line in lines:
-                if line.endswith("\n") and json.loads(line)["step"] <= step:
-                    kept.write(line)
-    os.replace(kept.name, journal)
+    draft = journal.with_name(f".{journal.name}.{os.getpid()}")
+    with draft.open("w", encoding="utf-8") as kept, journal.open(encoding="utf-8") as lines:
+        kept.writelines(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
+    os.replace(draft, journal)
 
 
 def step_of(checkpoint: Path) -> int | None:

@@ -5,17 +5,23 @@ Knows loaders, prompts, budget and plan, and what `rlkit check` shows of them; k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curricula import Plan, constant, from_config, plan
+from curricula import Plan, Schedule, from_config, plan
 from rlkit.batches import Batches, batches
 from rlkit.config import Config
+from rlkit.data import cache
+from rlkit.data.budget import fit
+from rlkit.data.layout import Report
 from rlkit.data.load import Loaded, load_source
-from rlkit.data.record import features, to_record, to_row
+from rlkit.data.record import Record, to_record
 from rlkit.errors import ConfigError, DataError
-from rlkit.prompts import chat_prompt, passage_text
+from rlkit.prompts import chat_prompt
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,9 +53,10 @@ class Sources:
 
 @dataclass(frozen=True)
 class Planned:
-    """The rows of a run in the order in which they are trained, and the plan behind it."""
+    """The rows of a run in the order in which they are trained, what makes prompts of them, and the plan behind it."""
 
     rows: Dataset
+    with_prompt: WithPrompt
     plan: Plan
     batches: Batches
 
@@ -61,41 +68,123 @@ class Planned:
 
 def load_sources(config: Config) -> Sources:
     """Load every source; raises `DataError` or `ConfigError` naming the source."""
-    return Sources({name: load_source(spec, where=f"sources.{name}") for name, spec in config.sources.items()})
+    return Sources({name: load_source(spec, f"sources.{name}") for name, spec in config.sources.items()})
 
 
 def plan_rows(config: Config, sources: Sources, world_size: int) -> tuple[Plan, Batches]:
     """The plan of a run and the batch arithmetic behind it.
 
-    Without a `curriculum:` every source has a share in proportion to its rows.
+    A step of the plan is one round of prompts (GRPO) or one optimizer step (SFT).
     """
     sizes = sources.sizes()
     sums = batches(config, world_size, sum(sizes.values()))
+    seed = config.setting("data_seed")
+    seed = config.setting("seed") if seed is None else seed
     try:
-        if config.curriculum is None:
-            schedule = constant({name: float(size) for name, size in sizes.items()})
-        else:
-            schedule = from_config(config.to_dict()["curriculum"], list(sizes))
-        seed = config.setting("data_seed")
-        seed = config.setting("seed") if seed is None else seed
-        return plan(schedule, sizes, steps=sums.rounds, per_step=sums.rows_per_round, seed=seed), sums
+        return plan(schedule_of(config), sizes, steps=sums.rounds, per_step=sums.rows_per_round, seed=seed), sums
     except ValueError as error:
         raise ConfigError(f"curriculum: {error}") from error
 
 
-def with_prompts(config: Config, sources: Sources, count_tokens: Callable[[str], int] | None) -> Sources:
-    """The sources with a `prompt` column, every row within `prompt.max_tokens`.
+def schedule_of(config: Config) -> Schedule:
+    """The schedule that the config's `curriculum:` describes; one source needs none."""
+    try:
+        return from_config(config.to_dict()["curriculum"], list(config.sources))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
-    Passages are dropped whole, distractors first; a row that does not fit without cutting evidence is left out and
-    counted in the source's report.
+
+def within_budget(config: Config, sources: Sources, tokenizer: Any) -> Sources:
+    """The sources with every row's prompt within `prompt.max_tokens`; without a limit the sources as they are.
+
+    Passages are dropped whole, distractors first; a row that would have to lose evidence is left out. Both are counted
+    in the source's report. The result is kept beside the converted data, so that it is tokenised once.
     """
-    return Sources({name: _prompted(config, name, source, count_tokens) for name, source in sources.loaded.items()})
+    if config.prompt.max_tokens is None:
+        return sources
+    fitted = {}
+    for name, source in sources.loaded.items():
+        files = [Path(file["filename"]).stem for file in source.rows.cache_files]
+        digest = hashlib.blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=16).hexdigest()
+        spec = config.to_dict()["sources"][name]
+        key = cache.key("fit", files, spec, asdict(config.prompt), digest, tokenizer.chat_template)
+        fitted[name] = _fitted(config, name, source, tokenizer, cache.default_folder() / key)
+    return Sources(fitted)
 
 
-def in_order(sources: Sources, order: Plan, sums: Batches) -> Planned:
-    """The rows of all sources, selected in planned order."""
+def _fitted(config: Config, name: str, source: Loaded, tokenizer: Any, target: Path) -> Loaded:
+    arrow, stored = target.with_suffix(".arrow"), target.with_suffix(".json")
+    rows = cache.open_rows(arrow)
+    if rows is None or not stored.is_file():
+        report = Report()
+        records = _fitting(config, source.rows, tokenizer, report)
+
+        def fill(draft: Path) -> None:
+            cache.write_rows(draft, records, report)
+            cache.write(stored, lambda path: _write_report(path, report))
+
+        cache.write(arrow, fill)
+        rows = cache.open_rows(arrow)
+    report = Report.from_dict(json.loads(stored.read_text(encoding="utf-8")))
+    if rows is None or not len(rows):
+        raise DataError(
+            f"sources.{name}: no row fits into prompt.max_tokens = {config.prompt.max_tokens}, so there is nothing to train "
+            f"on; raise it.\n{report}"
+        )
+    return Loaded(rows, report)
+
+
+def _fitting(config: Config, rows: Dataset, tokenizer: Any, report: Report) -> Iterator[Record]:
+    limit = config.prompt.max_tokens or 0
+
+    def count(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    frame = chat_prompt({"question": "", "context": []}, config.prompt.system)
+    other = len(tokenizer.apply_chat_template(frame, add_generation_prompt=True, return_dict=True)["input_ids"])
+    for row in rows:
+        record = to_record(row)
+        fitted, told = fit(record, limit, count, other_tokens=other)
+        if fitted is None:
+            report.drop(f"over prompt.max_tokens = {limit}: {told.problem}", record["id"])
+            continue
+        if told.dropped:
+            report.note("distractor passages dropped to fit prompt.max_tokens", record["id"])
+        report.keep()
+        yield fitted
+
+
+def _write_report(path: Path, report: Report) -> None:
+    path.write_text(json.dumps(report.to_dict()), encoding="utf-8")
+
+
+def in_order(config: Config, sources: Sources, order: Plan, sums: Batches) -> Planned:
+    """The rows of all sources, selected in planned order, each with its source's name in `source`."""
     from datasets import concatenate_datasets
 
-    names = list(sources.loaded)
-    together = concatenate_datasets([sources.loaded[name].rows for name in names])
-    return Planned(together.select(order.positions(names)), order, sums)
+    named = [
+        loaded.rows.remove_columns("source").add_column("source", [name] * len(loaded.rows))
+        for name, loaded in sources.loaded.items()
+    ]
+    rows = concatenate_datasets(named).select(order.positions(list(sources.loaded)))
+    return Planned(rows, WithPrompt(config.prompt.system), order, sums)
+
+
+@dataclass(frozen=True)
+class WithPrompt:
+    """A transform for `datasets`: columns of rows in, the same with a `prompt` column out.
+
+    With `Dataset.with_transform` prompts are made when a row is read, so that they cost no memory and no disk.
+    """
+
+    system: str | None
+
+    def __call__(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        names = list(columns)
+        rows = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return {**columns, "prompt": [prompt_of(to_record(row), self.system) for row in rows]}
+
+
+def prompt_of(record: Mapping[str, Any], system: str | None) -> list[dict[str, str]]:
+    """The record's own `prompt` messages if it brings some, else those made from its fields."""
+    return record.get("prompt") or chat_prompt(record, system)

@@ -12,8 +12,8 @@ from typing import Any
 from rewards import Weighted
 from rewards.config import from_config as rewards_from_config
 from rlkit.config import Config, load_config
-from rlkit.runs import Run, open_run, start
-from rlkit.sources import Planned, Sources, in_order, load_sources, plan_rows, with_prompts
+from rlkit.runs import Run, open_run, start, write_json
+from rlkit.sources import Planned, Sources, in_order, load_sources, plan_rows, within_budget
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def _train(config: Config, run: Run, reward: Weighted | None, sources: Sources, 
 
     model = common.start_model(config, run, sources)
     tokenizer = common.load_tokenizer(model, config)
-    planned = _plan(config, sources, tokenizer, world)
+    planned = _plan(config, run, sources, tokenizer, world)
     processes.agree("the plan", planned.plan.fingerprint())
     if reward is None:
         from rlkit.training.sft import train_sft
@@ -72,12 +72,16 @@ def _train(config: Config, run: Run, reward: Weighted | None, sources: Sources, 
         train_grpo(config, run, reward, planned, model, tokenizer)
 
 
-def _plan(config: Config, sources: Sources, tokenizer: Any, world: int) -> Planned:
+def _plan(config: Config, run: Run, sources: Sources, tokenizer: Any, world: int) -> Planned:
     from rlkit.training import processes
 
-    def prompted() -> Sources:
-        return with_prompts(config, sources, lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]))
-
-    processes.first(lambda: prompted().sizes())
-    ready = prompted()
-    return in_order(ready, *plan_rows(config, ready, world))
+    processes.first(lambda: within_budget(config, sources, tokenizer).sizes())  # fills the cache once, for all
+    ready = within_budget(config, sources, tokenizer)
+    reports = {name: {"read": sources.loaded[name].report.to_dict()} for name in sources.loaded}
+    if config.prompt.max_tokens is not None:
+        for name, loaded in ready.loaded.items():
+            reports[name]["budget"] = loaded.report.to_dict()
+            if processes.rank() == 0 and (loaded.report.dropped or loaded.report.noted):
+                print(f"{name}: {loaded.report}", file=sys.stderr)
+    processes.first(lambda: write_json(run.folder / "data.json", reports))
+    return in_order(config, ready, *plan_rows(config, ready, world))

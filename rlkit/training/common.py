@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rlkit.batches import Batches
@@ -69,16 +68,15 @@ def trl_arguments(kind: type, config: Config, batches: Batches, **settings: Any)
 
 def model_options(config: Config) -> dict[str, Any]:
     """The keyword arguments for `from_pretrained` that the config's `model:` section asks for."""
-    from trl import ModelConfig, get_kbit_device_map
+    from trl import ModelConfig
 
     model = ModelConfig(**config.to_dict()["model"])
     options = {
         "revision": model.model_revision,
         "dtype": model.dtype,
         "attn_implementation": model.attn_implementation,
+        "trust_remote_code": bool(config.train.get("trust_remote_code")),
     }
-    if model.load_in_4bit or model.load_in_8bit:
-        options["device_map"] = get_kbit_device_map()
     return {key: value for key, value in options.items() if value is not None}
 
 

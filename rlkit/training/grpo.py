@@ -30,9 +30,9 @@ def train_grpo(config: Config, run: Run, reward: Weighted, planned: Planned, mod
     )
     trainer = GRPOTrainer(
         model=model,
-        reward_funcs=functions,
+        reward_funcs=list(functions),
         args=args,
-        train_dataset=planned.rows,
+        train_dataset=planned.rows.with_transform(planned.with_prompt),
         processing_class=tokenizer,
         callbacks=[Journal(run, planned.facts), Progress("grpo")],
         **common.adapter_options(config),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlkit.config import Config
+from rlkit.errors import DataError
 from rlkit.runs import Run
 from rlkit.sources import Planned
 from rlkit.training import common
 from rlkit.training.callbacks import Journal, Progress
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def train_sft(config: Config, run: Run, planned: Planned, model: str, tokenizer: Any) -> None:
@@ -26,10 +30,27 @@ def train_sft(config: Config, run: Run, planned: Planned, model: str, tokenizer:
     trainer = SFTTrainer(
         model=model,
         args=args,
-        train_dataset=planned.rows.select_columns(["prompt", "completion"]),
+        train_dataset=conversations(planned),
         processing_class=tokenizer,
         callbacks=[Journal(run, planned.facts), Progress("sft")],
         **common.adapter_options(config),
     )
     common.quiet(trainer)
     common.finish(trainer, run, planned.facts)
+
+
+def conversations(planned: Planned) -> Dataset:
+    """Rows with `prompt` and `completion` as messages; raises `DataError` for a row without a completion."""
+    from datasets import Features, Value
+
+    message = {"role": Value("string"), "content": Value("string")}
+
+    def convert(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for row_id, completion in zip(columns["id"], columns["completion"], strict=True):
+            if not completion:
+                raise DataError(f"row {row_id}: has no completion, so SFT has nothing to learn from it; fill it in.")
+        completions = [[{"role": "assistant", "content": text}] for text in columns["completion"]]
+        return {"prompt": planned.with_prompt(columns)["prompt"], "completion": completions}
+
+    features = Features({"prompt": [message], "completion": [message]})
+    return planned.rows.map(convert, batched=True, remove_columns=planned.rows.column_names, features=features)

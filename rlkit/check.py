@@ -1,0 +1,209 @@
+"""`rlkit check`: what a run would do, before any accelerator is held.
+
+Loads the data, lets every row's own gold answer earn its reward, does the batch arithmetic and draws the plan; loads
+no model and no torch. A row that cannot be graded looks exactly like a hard one, so it is found here or never.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from curricula import Preview, preview
+from rewards import RewardError, Sample, Weighted
+from rewards.config import from_config as rewards_from_config
+from rewards.gold import gold_completion
+from rewards.part import bounds_of
+from rlkit.batches import Batches
+from rlkit.config import Config, load_config
+from rlkit.runs import open_run
+from rlkit.sources import Sources, load_sources, plan_rows, prompt_of, schedule_of
+
+MAX_LISTED = 10
+
+
+@dataclass
+class Findings:
+    """What `check` found; `warnings` are what a user should look at before training."""
+
+    rows: dict[str, int]
+    reports: dict[str, str]
+    gold_rows: int = 0
+    gold_short: list[str] = field(default_factory=list)
+    gold_short_rows: int = 0
+    lengths: dict[str, dict[str, float]] = field(default_factory=dict)
+    counted_in: str = "words"
+    batches: Batches | None = None
+    preview: Preview | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a YAML file, see configs/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. train.max_steps=20")
+    parser.add_argument("--processes", type=int, default=1, help="how many processes the run will have (default 1)")
+    parser.add_argument("--limit", type=int, help="look at the first N rows of every source only")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if there is any warning")
+
+
+def main(args: argparse.Namespace) -> int:
+    config = load_config(args.config, args.overrides)
+    findings = check(config, processes=args.processes, limit=args.limit)
+    _show(args.config, config, findings, args.processes)
+    return 1 if args.strict and findings.warnings else 0
+
+
+def check(config: Config, *, processes: int = 1, limit: int | None = None) -> Findings:
+    """Everything that can be known of a run before it starts; raises the error that would stop it."""
+    reward = None if config.rewards is None else rewards_from_config(config.to_dict()["rewards"])
+    open_run(config, world_size=processes)
+    sources = load_sources(config)
+    found = Findings(sources.sizes(), {name: str(loaded.report) for name, loaded in sources.loaded.items()})
+    count, found.counted_in = _counter(config)
+    _rows(config, sources, reward, count, limit, found)
+    plan, found.batches = plan_rows(config, sources, processes)
+    found.preview = preview(plan, schedule_of(config))
+    found.warnings += found.preview.notes
+    _window(config, found)
+    return found
+
+
+def _rows(
+    config: Config,
+    sources: Sources,
+    reward: Weighted | None,
+    count: Callable[[str], int],
+    limit: int | None,
+    found: Findings,
+) -> None:
+    """Walk every row once: its length, its gold score."""
+    lengths: dict[str, list[int]] = {name: [] for name in found.rows}
+    seen: Counter[str] = Counter()
+    for name, record in sources.records():
+        if limit is not None and seen[name] >= limit:
+            continue
+        seen[name] += 1
+        messages = prompt_of(record, config.prompt.system)
+        lengths[name].append(sum(count(message["content"]) for message in messages))
+        if config.method == "sft" and not record.get("completion"):
+            raise RewardError(
+                f"sources.{name}: row {record['id']}: has no completion, so SFT has nothing to learn from it."
+            )
+        if reward is not None:
+            _gold(name, record, reward, found)
+    for name, counts in lengths.items():
+        over = sum(length > config.prompt.max_tokens for length in counts) if config.prompt.max_tokens else 0
+        found.lengths[name] = {"median": median(counts), "max": max(counts), "over": over}
+    if found.gold_short_rows:
+        found.warnings.append(
+            f"{found.gold_short_rows} of {found.gold_rows} rows: the gold answer does not earn the maximum, so no completion "
+            "can; mend the labels or leave the rows out."
+        )
+
+
+def _gold(name: str, record: dict[str, Any], reward: Weighted, found: Findings) -> None:
+    sample = Sample.from_record(record)
+    score = reward(sample.with_completion(gold_completion(sample)))
+    found.gold_rows += 1
+    if score.total is not None and math.isclose(score.total, score.maximum, abs_tol=1e-9):
+        return
+    found.gold_short_rows += 1
+    if len(found.gold_short) < MAX_LISTED:
+        best = {part: bounds_of(reward.parts[part])[reward.weights[part] > 0] for part in reward.parts}
+        short = ", ".join(
+            f"{part} {value:.3g} of {best[part]:.3g}"
+            for part, value in score.parts.items()
+            if value is not None and not math.isclose(value, best[part], abs_tol=1e-9)
+        )
+        found.gold_short.append(f"{name}: row {record['id']}: {short or 'no part applies'}")
+
+
+def _counter(config: Config) -> tuple[Callable[[str], int], str]:
+    """Tokens of the model's own tokenizer where its file is at hand, else words."""
+    folder = config.model.get("model_name_or_path")
+    file = Path(str(folder)) / "tokenizer.json" if folder else None
+    if file is not None and file.is_file():
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(file))
+        return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids), "tokens"
+    return lambda text: len(text.split()), "words"
+
+
+def _window(config: Config, found: Findings) -> None:
+    """Warn where the longest prompt and a full completion do not fit into the model's positions."""
+    path = Path(str(config.model.get("model_name_or_path", ""))) / "config.json"
+    if config.scratch is not None:
+        positions = config.scratch.get("max_position_embeddings")
+    elif path.is_file():
+        positions = json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings")
+    else:
+        positions = None
+    if found.counted_in == "words":
+        found.warnings.append(
+            "lengths are counted in words: the model's tokenizer.json is not on this machine; expect 1.3 to 2 tokens a word."
+        )
+    for name, length in found.lengths.items():
+        if length["over"]:
+            found.warnings.append(
+                f"{name}: {length['over']} prompts have more than prompt.max_tokens = {config.prompt.max_tokens} "
+                f"{found.counted_in}; their distractors are dropped, and a row whose evidence alone is longer is left out."
+            )
+    longest = max((length["max"] for length in found.lengths.values()), default=0)
+    longest = min(longest, config.prompt.max_tokens or longest)
+    answer = config.setting("max_completion_length") if config.method == "grpo" else 0
+    if positions and longest + answer > positions:
+        found.warnings.append(
+            f"prompts of up to {longest:,.0f} {found.counted_in} and completions of up to {answer:,} do not fit into the model's "
+            f"{positions:,} positions; lower prompt.max_tokens or train.max_completion_length."
+        )
+
+
+def _show(path: str, config: Config, found: Findings, processes: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    model = config.model.get("model_name_or_path") or f"scratch {config.scratch.get('model_type', 'qwen2')}"  # type: ignore[union-attr]
+    console.print(f"[bold]{path}[/bold]: {config.method} of {model} on task {config.task}, {processes} process(es)")
+    console.print(f"run folder {config.output_dir}\n")
+
+    table = Table(
+        "source", "rows", f"{found.counted_in} median", "max", "over budget", title="data", title_justify="left"
+    )
+    for name, rows in found.rows.items():
+        length = found.lengths[name]
+        table.add_row(name, f"{rows:,}", f"{length['median']:,.0f}", f"{length['max']:,.0f}", f"{length['over']:,.0f}")
+    console.print(table)
+    for name, report in found.reports.items():
+        console.print(f"{name}: {report}", markup=False)
+    if config.method == "grpo":
+        good = found.gold_rows - found.gold_short_rows
+        console.print(f"\ngold answers: {good:,} of {found.gold_rows:,} earn the maximum")
+        for line in found.gold_short:
+            console.print(f"  {line}", markup=False)
+        if found.gold_short_rows > len(found.gold_short):
+            console.print(f"  and {found.gold_short_rows - len(found.gold_short):,} more")
+    sums = found.batches
+    if sums is not None:
+        what = "prompts" if config.method == "grpo" else "rows"
+        console.print(
+            f"\nbatches: {sums.rows_per_round:,} {what} x {sums.generations} = {sums.completions_per_round:,} completions a "
+            f"round, {sums.rounds:,} rounds, {sums.steps:,} optimizer steps"
+            if config.method == "grpo"
+            else f"\nbatches: {sums.rows_per_round:,} rows a step, {sums.steps:,} optimizer steps"
+        )
+    if found.preview is not None:
+        console.print("\ncurriculum")
+        console.print(str(found.preview), markup=False)
+    for warning in found.warnings:
+        console.print(f"[yellow]warning[/yellow]: {warning}")
+    if not found.warnings:
+        console.print("nothing to warn of")

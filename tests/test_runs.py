@@ -1,0 +1,110 @@
+"""A run folder is continued or refused, never overwritten; its journals end where the checkpoint ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlkit import runs
+from rlkit.config import Config, parse_config
+from rlkit.errors import RunError
+
+
+def config(folder: Path, **train: Any) -> Config:
+    return parse_config(
+        {
+            "method": "grpo",
+            "model": {"model_name_or_path": "m"},
+            "sources": {"s": {"format": "records", "path": "x"}},
+            "rewards": "care",
+            "train": {"output_dir": str(folder), **train},
+        }
+    )
+
+
+def checkpoint(run: runs.Run, step: int, whole: bool = True) -> Path:
+    folder = run.folder / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    (folder / "weights").write_text("w")
+    if whole:
+        run.mark_complete(folder, {"step": step})
+    return folder
+
+
+def test_a_new_run(tmp_path: Path) -> None:
+    run = runs.open_run(config(tmp_path / "r"))
+    assert not run.folder.exists()  # opening only looks
+    assert runs.start(run, config(tmp_path / "r"), 1) == 0
+    assert (run.folder / "config.yaml").is_file()
+    assert json.loads((run.folder / "environment.json").read_text())["versions"]["trl"]
+
+
+def test_somebody_elses_folder_stays_untouched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunError, match=r"holds files but no config\.yaml"):
+        runs.open_run(config(tmp_path))
+
+
+def test_same_config_continues_and_another_is_refused(tmp_path: Path) -> None:
+    first = config(tmp_path / "r", seed=1, max_steps=4)
+    run = runs.open_run(first)
+    runs.start(run, first, 1)
+    assert runs.open_run(first) == run
+    with pytest.raises(RunError) as caught:
+        runs.open_run(config(tmp_path / "r", seed=2, max_steps=4), world_size=2)
+    assert "train.seed: 1 -> 2" in str(caught.value)
+    assert "number of processes: 1 -> 2" in str(caught.value)
+
+
+def test_a_complete_run_is_refused(tmp_path: Path) -> None:
+    first = config(tmp_path / "r")
+    run = runs.open_run(first)
+    runs.start(run, first, 1)
+    runs.write_json(run.done, {})
+    with pytest.raises(RunError, match="this run is complete and is not overwritten"):
+        runs.open_run(first)
+
+
+def test_resume_wants_a_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="there is no run to resume"):
+        runs.open_run(config(tmp_path / "r"), must_exist=True)
+
+
+def test_only_whole_checkpoints_count(tmp_path: Path) -> None:
+    first = config(tmp_path / "r")
+    run = runs.open_run(first)
+    whole, torn = checkpoint(run, 5), checkpoint(run, 10, whole=False)
+    assert run.checkpoint() == whole
+    assert runs.start(run, first, 1) == 5
+    assert whole.is_dir()
+    assert not torn.exists()
+    checkpoint(run, 20)
+    checkpoint(run, 15)
+    assert runs.start(run, first, 1) == 20  # by number, not by name
+
+
+def test_journals_are_cut_at_the_checkpoint(tmp_path: Path) -> None:
+    first = config(tmp_path / "r")
+    run = runs.open_run(first)
+    checkpoint(run, 2)
+    runs.append(run.metrics, [{"step": step, "loss": 0.5} for step in (1, 2, 3)])
+    with run.metrics.open("a") as file:
+        file.write('{"step": 2, "lo')  # killed while writing
+    runs.start(run, first, 1)
+    assert [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()] == [1, 2]
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "f.json"
+    runs.write_json(target, {"a": 1})
+
+    def full(self: Path, text: str, **kwargs: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        runs.write_json(target, {"a": 2})
+    assert json.loads(target.read_text()) == {"a": 1}
