@@ -70,7 +70,8 @@ class Weighted:
         raises, or returns a value that is not finite, or the wrong count. With `on_error="abstain"` the latter become
         `None` with a message in `Score.errors`; a lacking field is bad data, which no completion can repair, and stops.
         """
-        columns = {name: self._column(name, samples, extra) for name in self.parts}
+        judged = {name: [self._judges(name, sample) for sample in samples] for name in self.parts}
+        columns = {name: self._column(name, samples, judged[name], extra) for name in self.parts}
         scores = []
         for i, sample in enumerate(samples):
             parts: dict[str, float | None] = {}
@@ -81,7 +82,8 @@ class Weighted:
                     errors[name] = str(value)
                     value = None
                 parts[name] = value
-            scores.append(Score(self._total(parts), parts, self.maximum(sample), errors))
+            best = [self.weights[name] * self._best(name) for name in self.parts if judged[name][i] is True]
+            scores.append(Score(self._total(parts), parts, math.fsum(best), errors))
         return scores
 
     def maximum(self, sample: Sample) -> float:
@@ -90,8 +92,9 @@ class Weighted:
 
     def best(self, name: str, sample: Sample) -> float:
         """The value of one part that earns the most on this row; 0 where the part does not apply and adds nothing."""
-        if self._applies(name, sample) is not True:
-            return 0.0
+        return self._best(name) if self._applies(name, sample) is True else 0.0
+
+    def _best(self, name: str) -> float:
         low, high = bounds_of(self.parts[name])
         return high if self.weights[name] >= 0 else low
 
@@ -101,11 +104,10 @@ class Weighted:
         return math.fsum(earned) if earned else None
 
     def _column(
-        self, name: str, samples: Sequence[Sample], extra: Mapping[str, Any]
+        self, name: str, samples: Sequence[Sample], judged: Sequence[bool | RewardError], extra: Mapping[str, Any]
     ) -> Sequence[float | RewardError | None]:
         """One part's outcome for each sample; a `RewardError` stands where the part failed and abstains."""
         part = self.parts[name]
-        judged = [self._judges(name, sample) for sample in samples]
         values: Sequence[Any] = judged
         if name not in self._batched:
             values = [

@@ -9,17 +9,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
-import multiprocessing
-import os
-import pickle
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rewards.compose import Score, Weighted
 from rewards.config import from_config
@@ -29,8 +24,8 @@ from rewards.sample import Sample
 from rlkit.config import read_yaml
 from rlkit.data.jsonl import normalise
 from rlkit.errors import ConfigError, DataError, nearest
+from rlkit.streams import appears_when_done, cores, map_lines
 
-CHUNK_BYTES = 512 * 1024  # what a worker scores at a time; memory stays within a few of these for each process
 POOL_BYTES = 4 * 1024 * 1024  # below this a pool takes longer to start than the file takes to score
 MAX_LISTED = 20
 
@@ -64,7 +59,9 @@ class ScoreReport:
             lines.append(
                 f"{name:<{width}}  {part.weight:>7.3g}  {_figure(part.mean):>7}  {part.not_applicable:>14,}  {part.errors:>6,}"
             )
-        lines.append(f"{'total':<{width}}  {'':>7}  {_figure(self.total):>7}  (the most these rows allow: {_figure(self.maximum)})")
+        lines.append(
+            f"{'total':<{width}}  {'':>7}  {_figure(self.total):>7}  (the most these rows allow: {_figure(self.maximum)})"
+        )
         lines += [f"first error of {name}: {p.first_error}" for name, p in self.parts.items() if p.first_error]
         lines.append(f"{self.rows:,} rows scored" + (f", {self.bad:,} malformed lines left out:" if self.bad else ""))
         lines += [f"  {line}" for line in self.bad_lines]
@@ -133,35 +130,168 @@ def score_file(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers is {workers}, but must be at least 1.")
     if workers is None:
-        workers = _cores() if path.stat().st_size >= POOL_BYTES else 1
-    tally = _Tally(list(reward.parts))
-    with _written_at_once(Path(out) if out is not None else None) as target:
-        done_bytes = 0
-        for chunk in _scored_chunks(path, reward, workers, skip_bad, target is not None):
+        workers = cores() if path.stat().st_size >= POOL_BYTES else 1
+    tally = _Tally(reward.parts)
+    work = partial(_score_lines, str(path), reward, skip_bad)
+    with appears_when_done(Path(out) if out is not None else None) as target:
+        for size, (lines, found) in map_lines(path, work, workers):
             if target is not None:
-                target.write(chunk.lines)
-            tally.add(chunk.tally)
-            done_bytes += chunk.size
+                target.write(lines)
+            tally.add(found)
             if progress is not None:
-                progress(done_bytes)
-    if not tally.rows and not tally.bad:
-        raise DataError(f"{path}: holds no line to score.")
+                progress(size)
+        if not tally.rows and not tally.bad:
+            raise DataError(f"{path}: holds no line to score.")
     return tally.report(reward)
 
 
 @dataclass
-class _Tally:
-    """Sums that add up from chunk to chunk."""
+class _Column:
+    """Sum and count of one number over many rows."""
 
-    names: list[str]
-    rows: int = 0
-    totals: list[float] = field(default_factory=list)
-    maximum: float = 0.0
-    bad: int = 0
-    bad_lines: list[str] = field(default_factory=list)
-    sums: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    errors: dict[str, int] = field(default_factory=dict)
-    first_errors: dict[str, str] = field(default_factory=dict)
-    scored: int = 0
-    total: float = 0.0
+    sum: float = 0.0
+    count: int = 0
+    errors: int = 0
+    first_error: str | None = None
+
+    def add(self, other: _Column) -> None:
+        self.sum += other.sum
+        self.count += other.count
+        self.errors += other.errors
+        self.first_error = self.first_error or other.first_error
+
+    @property
+    def mean(self) -> float | None:
+        return self.sum / self.count if self.count else None
+
+
+class _Tally:
+    """What the rows so far earned; tallies of chunks add up."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.rows = self.bad = 0
+        self.bad_lines: list[str] = []
+        self.total, self.maximum = _Column(), _Column()
+        self.parts = {name: _Column() for name in names}
+
+    def see(self, score: Score) -> None:
+        self.rows += 1
+        self.maximum.add(_Column(score.maximum, 1))
+        if score.total is not None:
+            self.total.add(_Column(score.total, 1))
+        for name, value in score.parts.items():
+            if value is not None:
+                self.parts[name].add(_Column(value, 1))
+            elif name in score.errors:
+                self.parts[name].add(_Column(errors=1, first_error=score.errors[name]))
+
+    def reject(self, line: str) -> None:
+        self.bad += 1
+        self.bad_lines = [*self.bad_lines, line][:MAX_LISTED]
+
+    def add(self, other: _Tally) -> None:
+        self.rows += other.rows
+        self.bad += other.bad
+        self.bad_lines = [*self.bad_lines, *other.bad_lines][:MAX_LISTED]
+        self.total.add(other.total)
+        self.maximum.add(other.maximum)
+        for name, column in other.parts.items():
+            self.parts[name].add(column)
+
+    def report(self, reward: Weighted) -> ScoreReport:
+        parts = {
+            name: PartReport(reward.weights[name], c.mean, self.rows - c.count - c.errors, c.errors, c.first_error)
+            for name, c in self.parts.items()
+        }
+        return ScoreReport(self.rows, self.total.mean, self.maximum.mean, parts, self.bad, self.bad_lines)
+
+
+def _score_lines(path: str, reward: Weighted, skip_bad: bool, first: int, lines: list[bytes]) -> tuple[bytes, _Tally]:
+    """The lines as they are written back, and what they earned; `first` is the number of the first line."""
+    tally = _Tally(reward.parts)
+    written = []
+    for number, line in enumerate(lines, first):
+        text = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
+        if not text:
+            continue
+        where = f"{path}:{number}"
+        try:
+            row = _parse(text, where)
+            sample = _sample(row, where)
+            score = _earned(reward, sample, where)
+        except DataError as error:
+            if not skip_bad or isinstance(error, _RewardFailed):
+                raise
+            tally.reject(str(error))
+            continue
+        tally.see(score)
+        written.append(_with_score(text, row, score))
+    return b"".join(written), tally
+
+
+class _RewardFailed(DataError):
+    """The reward's own code is at fault, not the line, so that leaving the line out would hide it."""
+
+
+def _parse(text: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not a line of JSON: {error}; each line must be one whole object.") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: holds {type(row).__name__}, but each line must be an object with a completion.")
+    return row
+
+
+def _sample(row: dict[str, Any], where: str) -> Sample:
+    if not isinstance(row.get("completion"), str):
+        has = f"is {row['completion']!r:.60}" if "completion" in row else "is missing"
+        raise DataError(
+            f"{where}: 'completion' {has}, but must be the text to score; the columns here are {', '.join(row)}."
+        )
+    try:
+        return Sample.from_record(normalise(row, where))
+    except RowError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _earned(reward: Weighted, sample: Sample, where: str) -> Score:
+    try:
+        return reward(sample)
+    except RowError as error:
+        raise DataError(f"{where}: {error}") from error
+    except RewardError as error:
+        raise _RewardFailed(f"{where}: {error}") from error
+
+
+def _with_score(text: bytes, row: dict[str, Any], score: Score) -> bytes:
+    """The line with its score; spliced in where it can be, so that all else stays byte for byte what it was."""
+    earned = {"total": score.total, "maximum": score.maximum, "parts": dict(score.parts)}
+    if "score" in row:
+        return json.dumps({**row, "score": earned}).encode() + b"\n"
+    return text[:-1].rstrip() + b', "score": ' + json.dumps(earned, ensure_ascii=False).encode() + b"}\n"
+
+
+@contextlib.contextmanager
+def _progress_bar(path: Path) -> Iterator[Callable[[int], None] | None]:
+    """A bar on standard error where that is a terminal."""
+    if not sys.stderr.isatty() or not path.is_file():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    # Without a refreshing thread: the worker processes are forked while the bar is up.
+    with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as bar:
+        task = bar.add_task(f"scoring {path.name}", total=path.stat().st_size)
+
+        def show(size: int) -> None:
+            bar.update(task, completed=size)
+            bar.refresh()
+
+        yield show
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

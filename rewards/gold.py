@@ -1,0 +1,84 @@
+"""The output that a row's own labels describe: what a perfect completion would look like.
+
+If it does not earn the maximum, no completion can, and the row teaches nothing. Knows the two output formats and the
+labels; knows no weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from rewards.answers import temporal_answer
+from rewards.errors import RowError
+from rewards.sample import Passage, Sample
+from rewards.temporal import temporal_consistency
+
+_SENTENCE_END = re.compile(r"[.!?][\"')\]]{0,3}\s+")
+_MIN_WORDS = 8  # a quote with fewer words is continued with the next sentence, so that it says something by itself
+
+
+def gold_completion(sample: Sample) -> str:
+    """The row's own gold output, as text in the format of its task.
+
+    CARE: a think block that quotes the labelled evidence (or, where nothing is labelled, the sentence that holds the
+    answer), then the first gold. Memory-T1: JSON with the labelled sessions and the gold answer. Raises `RowError`
+    without golds.
+
+    >>> print(gold_completion(Sample(golds="Rome", evidence="Rome is the capital of Italy.")))
+    <think>The context says: <retrieval>Rome is the capital of Italy.</retrieval></think> Answer: Rome
+    """
+    if not sample.golds:
+        raise RowError(f"row {sample.id or '?'}: has no golds, so there is no gold output; give an accepted answer.")
+    if sample.task == "memory_t1" or (not sample.task and sample.sessions):
+        return _memory_gold(sample)
+    quotes = sample.evidence or _supporting_quote(sample)
+    spans = " ".join(f"<retrieval>{quote}</retrieval>" for quote in dict.fromkeys(quotes))
+    return f"<think>The context says: {spans}</think> Answer: {sample.golds[0]}"
+
+
+def _supporting_quote(sample: Sample) -> tuple[str, ...]:
+    """The first sentence that holds a gold, else the first of the context; nothing without a context."""
+    for gold in sample.golds:
+        for passage in sample.context:
+            found = re.search(re.escape(gold), passage.text, re.IGNORECASE)
+            if found:
+                return (_sentence(passage, found.start()),)
+    return tuple(_sentence(passage, 0) for passage in sample.context[:1])
+
+
+def _sentence(passage: Passage, at: int) -> str:
+    """The sentence around a place in a passage, verbatim, continued until it has enough words."""
+    text = passage.text
+    starts = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
+    first = max(i for i, start in enumerate(starts) if start <= at or i == 0)
+    ends = [*starts[first + 1 :], len(text)]
+    for end in ends:
+        if len(text[starts[first] : end].split()) >= _MIN_WORDS:
+            return text[starts[first] : end].strip()
+    # Too few words behind it: the passage is short, or the sentence is its last.
+    for start in reversed(starts[: first + 1]):
+        if len(text[start:].split()) >= _MIN_WORDS:
+            return text[start:].strip()
+    return text.strip()
+
+
+def _memory_gold(sample: Sample) -> str:
+    selected: list[str] = list(sample.evidence)
+    rate = temporal_consistency()
+    if not selected and rate.applies(sample):  # nothing labelled: the session that fits the time range best
+        selected = [max((s.id for s in sample.sessions), key=lambda name: rate(_with(sample, [name], "?")) or -1.0)]
+    # Several golds are alternatives, except for letters and list items, which are one answer together.
+    answers: list[str | list[str]] = [*sample.golds, list(sample.golds)]
+    judge = temporal_answer()
+    best = max(answers, key=lambda answer: judge(_with(sample, selected, answer)) or 0.0) if sample.kind else answers[0]
+    return _output(selected, best)
+
+
+def _with(sample: Sample, selected: Sequence[str], answer: str | list[str]) -> Sample:
+    return sample.with_completion(_output(selected, answer))
+
+
+def _output(selected: Sequence[str], answer: str | list[str]) -> str:
+    return json.dumps({"selected_memory": list(selected), "answer": answer}, ensure_ascii=False)
