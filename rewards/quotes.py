@@ -1,0 +1,248 @@
+"""Where a quote stands in the passages of a row: word for word, or nearly so.
+
+Knows passages and text. Refuses to know the question, the prompt and the titles: none of them can be quoted. Also knows
+no tags and no reward.
+
+Time is linear in the passages for each quote, and one completion cannot make it look for arbitrarily many: see
+`MAX_QUOTES`, `MAX_PIECES` and `MAX_FUZZY_CHARS`. rapidfuzz alone is quadratic in long quotes, so they are looked for by
+their pieces.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import accumulate, islice, pairwise
+from typing import Literal, NamedTuple
+
+from rapidfuzz import fuzz
+from rapidfuzz.distance import Indel, LCSseq
+
+from rewards.sample import Passage
+from rewards.text import Word, contradict, fold_case, space, words
+
+MAX_QUOTES = 256  # distinct quotes of one completion that are looked up; further ones count as not found
+MAX_PIECES = 32  # pieces of one completion that are looked up by similarity
+MAX_PIECES_A_QUOTE = 8
+PIECE_CHARS = 160  # about twenty words; rapidfuzz slows down fast beyond
+MAX_FUZZY_CHARS = 4_000  # a longer quote counts only where it is verbatim
+MAX_PLACES = 64  # places of one text that are looked at
+_BETWEEN_PASSAGES = "\n"  # never in folded text, so no match reaches from one passage into the next
+_SENTENCE_END = re.compile(r"[.!?][\"')\]]{0,3} |[。！？\n]")
+
+
+class Match(NamedTuple):
+    """Where a quote stands: index of the passage, character offsets in its original text, similarity, kind."""
+
+    passage: int
+    start: int
+    end: int
+    score: float
+    kind: Literal["verbatim", "fuzzy"]
+
+
+class Quote(NamedTuple):
+    """A distinct quote of a completion, folded, and where it stands in the folded book; score 0 = nowhere."""
+
+    text: str
+    start: int = 0
+    end: int = 0
+    score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Book:
+    """All passages of a row as one text, so that one search goes through them all.
+
+    `spaced` has its white space folded, `folded` also its case; offsets are the same in both. `starts` holds the offset
+    of each passage.
+    """
+
+    spaced: str
+    folded: str
+    starts: tuple[int, ...]
+
+    @cached_property
+    def longest_sentence(self) -> int:
+        """Length of the longest sentence, in characters."""
+        ends = [0, *(match.end() for match in _SENTENCE_END.finditer(self.spaced)), len(self.spaced)]
+        return max(end - start for start, end in pairwise(ends))
+
+    def passage_at(self, offset: int) -> int:
+        return bisect_right(self.starts, max(offset, 0)) - 1
+
+    def bounds(self, passage: int) -> tuple[int, int]:
+        following = self.starts[passage + 1] - 1 if passage + 1 < len(self.starts) else len(self.folded)
+        return self.starts[passage], following
+
+
+@lru_cache(maxsize=32)
+def open_book(passages: tuple[Passage, ...]) -> Book:
+    """The passages made ready for search, once for all rollouts of a row."""
+    texts = [space(passage.text) for passage in passages]
+    starts = tuple(accumulate((len(text) + 1 for text in texts[:-1]), initial=0))
+    return Book(_BETWEEN_PASSAGES.join(texts), _BETWEEN_PASSAGES.join(map(fold_case, texts)), starts)
+
+
+def locate(quote: str, passages: Sequence[Passage], threshold: float = 0.85) -> Match | None:
+    """The place of a quote in the passages, `None` where it stands in none of them.
+
+    Verbatim: equal after white space and case folding, at word boundaries. Fuzzy: rapidfuzz aligns it at `threshold` or
+    above and the words that differ change no number, negation or name; its score is the similarity.
+
+    >>> locate("AN 1815   novel", [Passage("Emma is an 1815 novel.")])
+    Match(passage=0, start=8, end=21, score=1.0, kind='verbatim')
+    >>> locate("Emma is an 1816 novel.", [Passage("Emma is an 1815 novel.")]) is None
+    True
+    """
+    book = open_book(tuple(passages))
+    found = find_quotes([quote], book, threshold)[0]
+    if not found.score:
+        return None
+    passage = book.passage_at(found.start)
+    origin = book.starts[passage]
+    start, end = _original(passages[passage].text, found.start - origin, found.end - origin)
+    return Match(
+        passage, start, end, found.score, "verbatim" if book.folded[found.start : found.end] == found.text else "fuzzy"
+    )
+
+
+def find_quotes(spans: Iterable[str], book: Book, threshold: float, evidence: Iterable[str] = ()) -> list[Quote]:
+    """Each distinct span and where it stands; labelled `evidence` (folded) needs no word boundary around it.
+
+    >>> book = open_book((Passage("In all, 181 people died."),))
+    >>> [quote.score for quote in find_quotes(["81 people died", "181 people died", "181 PEOPLE died"], book, 0.85)]
+    [0.0, 1.0]
+    """
+    distinct: dict[str, str] = {}
+    for span in spans:
+        spaced = space(span)
+        distinct.setdefault(fold_case(spaced), spaced)
+    labelled = frozenset(evidence)
+    pieces_left = MAX_PIECES
+    quotes: list[Quote] = []
+    for folded, spaced in distinct.items():
+        quote = Quote(folded)
+        if folded and len(quotes) < MAX_QUOTES:
+            start = next(places(folded, book, whole_words=folded not in labelled), None)
+            if start is not None:
+                quote = Quote(folded, start, start + len(folded), 1.0)
+            elif threshold < 1 and len(folded) <= MAX_FUZZY_CHARS:
+                for offset, piece in islice(_pieces(folded), pieces_left):
+                    pieces_left -= 1
+                    near = _align(spaced, folded, offset, piece, book, threshold)
+                    if near is not None:
+                        quote = near
+                        break
+        quotes.append(quote)
+    return quotes
+
+
+def places(folded: str, book: Book, *, whole_words: bool) -> Iterator[int]:
+    """Offsets in the book at which a folded text stands, at word boundaries where asked for; at most `MAX_PLACES`."""
+    start = book.folded.find(folded)
+    for _ in range(MAX_PLACES):
+        if start < 0:
+            return
+        if not whole_words or _at_boundaries(book.folded, start, start + len(folded)):
+            yield start
+        start = book.folded.find(folded, start + 1)
+
+
+def _at_boundaries(text: str, start: int, end: int) -> bool:
+    """Whether no word or number is cut: "81" is no quote of "181", "815" none of "1,815", "he can" none of "he can't"."""
+    first, last = text[start], text[end - 1]
+    before, after = text[max(start - 2, 0) : start], text[end : end + 2]
+    if first.isalnum() and before[-1:].isalnum() and not _stands_alone(first):
+        return False
+    if last.isalnum() and after[:1].isalnum() and not _stands_alone(last):
+        return False
+    if first.isdigit() and before[-1:] in (".", ",") and before[:1].isdigit():
+        return False
+    if last.isdigit() and after[:1] in (".", ",") and after[1:].isdigit():
+        return False
+    return not (last.isalpha() and after in ("'t", "’t"))
+
+
+def _stands_alone(char: str) -> bool:
+    """Whether the character's script is written without blanks, so that it is a word by itself."""
+    return "\u3040" <= char <= "\u30ff" or "\u3400" <= char <= "\u9fff"
+
+
+def _pieces(folded: str) -> list[tuple[int, str]]:
+    """Up to eight equal pieces and their offsets. A similar quote has a piece at least as similar as the whole."""
+    count = -(-len(folded) // PIECE_CHARS)
+    size = -(-len(folded) // count)
+    starts = range(0, len(folded), size)
+    chosen = (
+        starts if count <= MAX_PIECES_A_QUOTE else [starts[i * len(starts) // MAX_PIECES_A_QUOTE] for i in range(8)]
+    )
+    return [(start, folded[start : start + size]) for start in chosen]
+
+
+def _align(spaced: str, folded: str, offset: int, piece: str, book: Book, threshold: float) -> Quote | None:
+    found = fuzz.partial_ratio_alignment(piece, book.folded, score_cutoff=100 * threshold)
+    if found is None:
+        return None
+    first, last = book.bounds(book.passage_at((found.dest_start + found.dest_end) // 2))
+    start = found.dest_start - found.src_start - offset
+    end = start + len(folded)
+    # The aligned window has the quote's length; a quote that leaves words out reaches further on either side.
+    margin = int((1 - threshold) * len(folded)) + 1
+    ours = words(spaced)
+    windows = ((start, end), (start - margin, end + margin))
+    near = [_compare(ours, folded, book, max(lo, first), min(hi, last), threshold) for lo, hi in windows]
+    return max((quote for quote in near if quote is not None), key=lambda quote: quote.score, default=None)
+
+
+def _compare(ours: list[Word], folded: str, book: Book, start: int, end: int, threshold: float) -> Quote | None:
+    """The quote at the words of a window that it aligns to, if they are similar and agree in what they assert."""
+    start, end = _to_words(book.folded, start, end)
+    theirs = words(book.spaced[start:end]) if start < end else []
+    if not ours or not theirs:
+        return None
+    steps = LCSseq.opcodes([word.key for word in ours], [word.key for word in theirs])
+    equal = [step for step in steps if step.tag == "equal"]
+    if not equal:
+        return None
+    # Words around the aligned ones are not quoted, but a changed first or last word stands against its counterpart.
+    low = max(0, equal[0].dest_start - equal[0].src_start)
+    high = min(len(theirs), equal[-1].dest_end + len(ours) - equal[-1].src_end)
+    lo, hi = start + theirs[low].start, start + theirs[high - 1].end
+    similarity = Indel.normalized_similarity(folded[ours[0].start : ours[-1].end], book.folded[lo:hi])
+    if similarity < threshold:
+        return None
+    changed = [step for step in steps if step.tag != "equal"]
+    our_changes = [word for step in changed for word in ours[step.src_start : step.src_end]]
+    their_changes = [word for step in changed for word in theirs[max(step.dest_start, low) : min(step.dest_end, high)]]
+    return None if contradict(our_changes, their_changes) else Quote(folded, lo, hi, similarity)
+
+
+def _to_words(text: str, start: int, end: int) -> tuple[int, int]:
+    """The window widened to whole words, by at most forty characters a side."""
+    for _ in range(40):
+        if not (0 < start < len(text) and text[start - 1].isalnum() and text[start].isalnum()):
+            break
+        start -= 1
+    for _ in range(40):
+        if not (0 < end < len(text) and text[end - 1].isalnum() and text[end].isalnum()):
+            break
+        end += 1
+    return start, end
+
+
+def _original(text: str, start: int, end: int) -> tuple[int, int]:
+    """Offsets in a text from offsets in `space(text)`; both fall inside words."""
+    spaced_at, first, last = 0, 0, len(text)
+    for match in re.finditer(r"\S+", text):
+        length = match.end() - match.start()
+        if spaced_at <= start < spaced_at + length:
+            first = match.start() + start - spaced_at
+        if spaced_at < end <= spaced_at + length:
+            last = match.start() + end - spaced_at
+            break
+        spaced_at += length + 1
+    return first, last

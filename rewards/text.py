@@ -1,0 +1,174 @@
+"""Text as rewards compare it: answers as SQuAD normalises them, quotes folded, words with what they assert.
+
+Every function is linear in its input. Knows no sample, no tag and no reward.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+_PUNCTUATION = {ord(mark): None for mark in string.punctuation}
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+# Clean ASCII text needs no splitting, which is most of the cost of folding a long context.
+_UNEVEN_SPACE = ("  ", "\n", "\t", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x1f")
+# A Chinese or Japanese character counts as a word; each other alternative matches once started, so none backtracks.
+_CJK = "\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{_CJK}]|\d+(?:[.,]\d+)*[^\W{_CJK}]*|[^\W{_CJK}]+(?:['’][^\W{_CJK}]+)*")
+
+
+def _vocabulary(*lines: str) -> frozenset[str]:
+    return frozenset(" ".join(lines).split())
+
+
+_NUMBER_WORDS = _vocabulary(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen",
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred hundreds thousand thousands million",
+    "millions billion billions trillion dozen dozens half quarter single double triple once twice thrice first second",
+    "third fourth fifth sixth seventh eighth ninth tenth",
+)
+_NEGATIONS = _vocabulary(
+    "no not never none nobody nothing neither nor nowhere without cannot non hardly barely scarcely rarely seldom",
+)
+_NEGATIVE_PREFIXES = ("un", "in", "im", "il", "ir", "dis", "non")
+# Words that open sentences: their capital letter does not make them names.
+_OPENERS = _vocabulary(
+    "a an the this that these those it its there here in on at of by for from to with as and or but so if when while",
+    "after before since during until although though because also then however which who",
+)
+
+
+class Word(NamedTuple):
+    """A word in a text: its folded form, as written, and its character offsets."""
+
+    key: str
+    text: str
+    start: int
+    end: int
+
+
+def normalise_answer(text: str) -> str:
+    """Lower case, no punctuation, no articles, single spaces: as the official SQuAD scripts (1.1 and 2.0) do.
+
+    >>> normalise_answer("The  Eiffel-Tower!")
+    'eiffeltower'
+    """
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def bag_f1(answer: str, gold: str) -> float:
+    """F1 of the two answers as bags of normalised tokens (SQuAD), in [0, 1].
+
+    A gold answer that normalises to nothing ("A", "!!!") is compared with articles, then with punctuation, left in.
+
+    >>> bag_f1("Lisbon.", "lisbon"), bag_f1("Lisbon Lisbon Lisbon", "Lisbon"), bag_f1("A", "A"), bag_f1("the", "A")
+    (1.0, 0.5, 1.0, 0.0)
+    """
+    normalise = _normaliser(gold)
+    ours, theirs = normalise(answer).split(), normalise(gold).split()
+    same = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * same / (len(ours) + len(theirs)) if same else 0.0
+
+
+def same_answer(answer: str, gold: str) -> bool:
+    """Whether the two answers are equal after the normalisation that `bag_f1` uses.
+
+    >>> same_answer("the Beatles!", "Beatles"), same_answer("B.", "B"), same_answer("", "A")
+    (True, True, False)
+    """
+    normalise = _normaliser(gold)
+    return normalise(answer) == normalise(gold)
+
+
+def space(text: str) -> str:
+    """The text with every run of white space as one blank and none around it."""
+    if text.isascii() and not any(mark in text for mark in _UNEVEN_SPACE):
+        return text.strip(" ")
+    return " ".join(text.split())
+
+
+def fold_case(text: str) -> str:
+    """The text with case folded, character for character, so that offsets stay valid.
+
+    >>> fold_case("Gro\u00dfe STRASSE")
+    'gro\u00dfe strasse'
+    """
+    folded = text.casefold()
+    if len(folded) == len(text):  # folding never shortens a character, so equal length means one to one
+        return folded
+    return "".join(one if len(one := char.casefold()) == 1 else char for char in text)
+
+
+def fold(text: str) -> str:
+    """The text as quotes are compared: white space and case folded.
+
+    >>> fold("  Emma is\\n an 1815 NOVEL ")
+    'emma is an 1815 novel'
+    """
+    return fold_case(space(text))
+
+
+def words(text: str) -> list[Word]:
+    """The words of a text in order; numbers keep their separators, contractions their apostrophe.
+
+    >>> [word.key for word in words("It didn't cost $1,815.50!")]
+    ['it', "didn't", 'cost', '1815.50']
+    """
+    return [Word(_key(match.group()), match.group(), match.start(), match.end()) for match in _WORD.finditer(text)]
+
+
+def has_words(text: str, count: int) -> bool:
+    """Whether the text has at least so many words; reads no further than needed."""
+    found = _WORD.finditer(text)
+    return all(next(found, None) is not None for _ in range(count))
+
+
+def contradict(ours: Iterable[Word], theirs: Iterable[Word]) -> bool:
+    """Whether the words by which two aligned texts differ change a number, a negation or a name.
+
+    In doubt it says yes: any capitalised word that does not merely open a sentence counts as a name.
+
+    >>> contradict(words("1816"), words("1815")), contradict(words("never"), []), contradict([], words("Jane"))
+    (True, True, True)
+    >>> contradict(words("legal"), words("illegal")), contradict(words("film"), words("movie"))
+    (True, False)
+    """
+    ours, theirs = list(ours), list(theirs)
+    if any(_is_number(word) or _is_negation(word) or _is_name(word) for word in (*ours, *theirs)):
+        return True
+    mine, other = {word.key for word in ours}, {word.key for word in theirs}
+    return any(
+        prefix + key in b for a, b in ((mine, other), (other, mine)) for key in a for prefix in _NEGATIVE_PREFIXES
+    )
+
+
+def _normaliser(gold: str) -> Callable[[str], str]:
+    for normalise in (normalise_answer, _without_punctuation):
+        if normalise(gold):
+            return normalise
+    return fold
+
+
+def _without_punctuation(text: str) -> str:
+    return " ".join(text.lower().translate(_PUNCTUATION).split())
+
+
+def _key(word: str) -> str:
+    if word[0].isdigit():
+        word = word.replace(",", "")
+    return fold_case(word).replace("’", "'")
+
+
+def _is_number(word: Word) -> bool:
+    return word.key in _NUMBER_WORDS or any(char.isnumeric() for char in word.key)
+
+
+def _is_negation(word: Word) -> bool:
+    return word.key in _NEGATIONS or word.key.endswith("n't")
+
+
+def _is_name(word: Word) -> bool:
+    return word.text[0].isupper() and word.key not in _OPENERS
