@@ -73,7 +73,7 @@ class Weighted:
         judged = {name: [self._judges(name, sample) for sample in samples] for name in self.parts}
         columns = {name: self._column(name, samples, judged[name], extra) for name in self.parts}
         scores = []
-        for i, sample in enumerate(samples):
+        for i in range(len(samples)):
             parts: dict[str, float | None] = {}
             errors: dict[str, str] = {}
             for name, column in columns.items():

@@ -104,6 +104,27 @@ class Sample:
     asked_at: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    if TYPE_CHECKING:  # what may be given is wider than what the fields hold afterwards
+
+        def __init__(
+            self,
+            *,
+            completion: str = "",
+            id: str = "",
+            task: str = "",
+            kind: str = "",
+            source: str = "",
+            prompt: Any = "",
+            question: str = "",
+            context: str | Sequence[str | Passage | Mapping[str, Any]] | None = (),
+            golds: str | float | Sequence[str | float | Sequence[str | float]] | None = (),
+            evidence: str | Sequence[str] | None = (),
+            sessions: Sequence[Session | Mapping[str, Any]] | None = (),
+            time_range: Sequence[str | None] | None = None,
+            asked_at: str | None = None,
+            columns: Mapping[str, Any] = ...,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         for name in ("id", "task", "kind", "source", "question"):
             value = getattr(self, name)
