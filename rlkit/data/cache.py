@@ -84,7 +84,7 @@ def open_rows(path: Path) -> datasets.Dataset | None:
 
     try:
         return datasets.Dataset.from_file(str(path))
-    except (FileNotFoundError, pyarrow.ArrowInvalid):
+    except (OSError, pyarrow.ArrowInvalid):
         return None
 
 

@@ -89,7 +89,8 @@ def flat_golds(answers: Iterable[tuple[str, str]]) -> list[str]:
     for value, kind in answers:
         text = " ".join(value.split()) if kind == "date" else value.strip()
         alone = kind != "span"
-        if spans and (alone or any(text in span or span in text for span in spans)):
+        folded = text.casefold()
+        if spans and (alone or any(folded in span.casefold() or span.casefold() in folded for span in spans)):
             golds.append(", ".join(spans))
             spans = []
         if alone:

@@ -76,7 +76,7 @@ def parse_source(spec: Mapping[str, Any], where: str, formats: Collection[str]) 
         raise ConfigError(
             f"{where}.where: {spec['where']!r:.60} must map measures to ranges: {{context_words: [null, 300]}}."
         )
-    return Source(**{key: value for key, value in spec.items() if value is not None})
+    return Source(**{key: dict(value) if key == "where" else value for key, value in spec.items() if value is not None})
 
 
 def find(source: Source, where: str, base_dir: Path) -> Found:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from rlkit.data.layout import Layout, Report, Row
-from rlkit.data.record import KEYS, KINDS, TASKS, Passage, Record, missing_hint, passage
+from rlkit.data.record import KEYS, KINDS, TASKS, Passage, Record, missing_hint, passage, to_record
 from rlkit.errors import DataError, nearest
 
 
@@ -22,6 +22,8 @@ def records(row: Row, report: Report, where: str) -> Iterator[Record]:
     >>> next(records(row, report, "mine.jsonl:1"))["evidence"], list(report.noted)
     (['It was 1815.'], ['evidence is not in the input'])
     """
+    if all(key in row for key in (*KEYS, "extra")):
+        row = to_record(row)  # written from a loaded source: the user's own columns are inside `extra`
     record = normalise(row, where)
     if record["task"] == "memory_t1":
         there = {session["id"] for session in record["sessions"]}

@@ -85,13 +85,20 @@ def _joined(path: Path) -> Iterator[tuple[str, Row]]:
             if head is not None and head[0] == key:
                 row[name] = head[1]
                 heads[name] = next(pairs, None)
+        absent = [name for name in _REQUIRED if name not in row]
+        if absent:
+            raise DataError(_disorder(path, absent, key))
         yield f"{path}: row {key!r}", row
-    left = [f"{name} at {head[0]!r}" for name, head in heads.items() if head is not None]
+    left = [(name, head[0]) for name, head in heads.items() if head is not None]
     if left:
-        raise DataError(
-            f"{path}: {', '.join(left)} does not follow the ids of 'query', so rows cannot be joined while reading; "
-            "write every column in the same order of ids, or one JSON object a line."
-        )
+        raise DataError(_disorder(path, [name for name, _ in left], left[0][1]))
+
+
+def _disorder(path: Path, names: list[str], key: str) -> str:
+    return (
+        f"{path}: row {key!r} does not stand in the same place in 'query' and in {', '.join(map(repr, names))}, so rows "
+        "cannot be joined while reading; write every column in one order of ids, or one JSON object a line."
+    )
 
 
 LAYOUT = Layout("ms_marco", (_REQUIRED,), records, claims=_claims, rows=_joined)
