@@ -165,7 +165,7 @@ def weighted(*, on_error: str = "raise", **parts: tuple[float, Any]) -> Weighted
 
     >>> from rewards import exact_match
     >>> both = weighted(accuracy=(0.9, exact_match()), short=(0.1, lambda sample: float(len(sample.completion) < 9)))
-    >>> both(Sample(golds="Rome", completion="Answer: Rome", task="care")).parts
+    >>> both(Sample(golds="Rome", completion="<think></think> Answer: Rome")).parts
     {'accuracy': 1.0, 'short': 0.0}
     """
     if on_error not in ("raise", "abstain"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from rewards.answers import temporal_answer
@@ -16,7 +17,8 @@ from rewards.sample import Passage, Sample
 from rewards.temporal import temporal_consistency
 
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]{0,3}\s+")
-_MIN_WORDS = 8  # a quote with fewer words is continued with the next sentence, so that it says something by itself
+_MIN_WORDS = 4  # a quote with fewer words is continued with the next sentence, so that it says something by itself
+_MAX_CHARS = 200  # where no evidence is labelled, no more is quoted of a sentence without an end
 
 
 def gold_completion(sample: Sample) -> str:
@@ -49,19 +51,31 @@ def _supporting_quote(sample: Sample) -> tuple[str, ...]:
 
 
 def _sentence(passage: Passage, at: int) -> str:
-    """The sentence around a place in a passage, verbatim, continued until it has enough words."""
+    """The sentence around a place in a passage, verbatim; more of the passage if it is short, less if it is long."""
     text = passage.text
     starts = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
-    first = max(i for i, start in enumerate(starts) if start <= at or i == 0)
-    ends = [*starts[first + 1 :], len(text)]
-    for end in ends:
-        if len(text[starts[first] : end].split()) >= _MIN_WORDS:
-            return text[starts[first] : end].strip()
-    # Too few words behind it: the passage is short, or the sentence is its last.
-    for start in reversed(starts[: first + 1]):
-        if len(text[start:].split()) >= _MIN_WORDS:
-            return text[start:].strip()
-    return text.strip()
+    first = bisect_right(starts, at) - 1
+    sentence = next(
+        (
+            text[starts[first] : end].strip()
+            for end in [*starts[first + 1 :], len(text)]
+            if len(text[starts[first] : end].split()) >= _MIN_WORDS
+        ),
+        text.strip(),
+    )
+    return sentence if len(sentence) <= _MAX_CHARS else _window(text, at)
+
+
+def _window(text: str, at: int) -> str:
+    """Whole words around a place, verbatim."""
+    start = max(0, at - _MAX_CHARS // 4)
+    end = min(len(text), start + _MAX_CHARS)
+    cut = text[start:end]
+    if start and " " in text[start:at]:
+        cut = cut[cut.index(" ") :]
+    if end < len(text) and " " in cut.strip():
+        cut = cut[: cut.rindex(" ")]
+    return cut.strip()
 
 
 def _memory_gold(sample: Sample) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from rewards.accuracy import token_f1
+from rewards.answers import temporal_answer
 from rewards.compose import Weighted, weighted
 from rewards.evidence import jaccard_evidence
-from rewards.format import care_format, memory_format
+from rewards.format import care_format
 from rewards.grounding import quotes_in_context
-from rewards.temporal import temporal_answer, temporal_consistency
+from rewards.parse_memory import memory_format
+from rewards.temporal import temporal_consistency
 
 
 def care(**replacements: tuple[float, Any]) -> Weighted:
