@@ -58,6 +58,7 @@ def train(config: Config, *, resume: bool = False) -> Run:
 def _train(config: Config, run: Run, reward: Weighted | None, sources: Sources, world: int) -> None:
     from rlkit.training import common, processes
 
+    common.quiet_libraries()
     model = common.start_model(config, run, sources)
     tokenizer = common.load_tokenizer(model, config)
     planned = _plan(config, run, sources, tokenizer, world)

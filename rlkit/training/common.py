@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -98,6 +99,17 @@ def finish(trainer: Any, run: Run, facts: Mapping[str, Any]) -> None:
         trainer.processing_class.save_pretrained(str(run.model))
         seconds = round(time.monotonic() - started, 1)
         write_json(run.done, {"steps": trainer.state.global_step, "seconds": seconds, **facts})
+
+
+def quiet_libraries() -> None:
+    """Keep bars for single files and notices about TRL's own use of transformers off the terminal."""
+    import datasets
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    # TRL itself sets the field that transformers calls deprecated; no config of a user can mend that.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
 
 
 def quiet(trainer: Any) -> None:
