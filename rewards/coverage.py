@@ -25,10 +25,10 @@ class fact_coverage:
     """How well the quotes cover the labelled supporting facts, in [0, 1]; no quote = 0.
 
     - recall: the share of the facts that are covered; a fact is, when at least `min_share` of its words stand in quotes;
-    - precision: the share of the quoted words that stand in a fact, which is what quoting everything costs;
+    - precision: the share of the quoted characters that stand in a fact, which is what quoting everything costs;
     - f1: 2 precision recall / (precision + recall), the default, because recall alone is highest for a quote of the
       whole context.
-    Only quotes that stand in the passages count as in `quotes_in_context`; the words of all others lower precision. Where
+    Only quotes that stand in the passages count as in `quotes_in_context`; the text of all others lowers precision. Where
     whole paragraphs are labelled (MuSiQue), a lower `min_share` lets one sentence of each count. Applies to rows with
     passages and labelled evidence.
 
@@ -65,43 +65,43 @@ class fact_coverage:
         book = open_book(tuple(sample.context))
         facts = folded_evidence(sample)
         quotes = find_quotes(sample.care.spans, book, self.threshold, facts)
-        recall = self._recall(facts, quotes, book)
-        precision = _precision(facts, quotes, book)
+        stretches = [_everywhere(quote, book, facts) for quote in quotes if quote.score]
+        recall = self._recall(facts, stretches, book)
+        precision = _precision(facts, stretches, book, sum(len(quote.text) for quote in quotes if not quote.score))
         if self.measure == "recall":
             return recall
         if self.measure == "precision":
             return precision
         return 2 * precision * recall / (precision + recall) if precision and recall else 0.0
 
-    def _recall(self, facts: tuple[str, ...], quotes: list[Quote], book: Book) -> float:
-        quoted = _union(stretch for quote in quotes for stretch in _everywhere(quote, book, facts))
+    def _recall(self, facts: tuple[str, ...], quotes: list[list[Range]], book: Book) -> float:
+        quoted = _union(stretch for stretches in quotes for stretch in stretches)
         covered = 0
         for fact in facts:
             needed = self.min_share * _count_words(fact)
-            stretches = ((start, start + len(fact)) for start in places(fact, book, whole_words=False))
-            covered += any(_words_inside(book, stretch, quoted) >= needed for stretch in stretches)
+            for stretch in _stretches(fact, book):
+                if sum(_count_words(book.folded[start:end]) for start, end in _common(stretch, quoted)) >= needed:
+                    covered += 1
+                    break
         return covered / len(facts)
 
 
-def _precision(facts: tuple[str, ...], quotes: list[Quote], book: Book) -> float:
-    supporting = _union((start, start + len(fact)) for fact in facts for start in places(fact, book, whole_words=False))
-    quoted = relevant = 0
-    for quote in quotes:
-        count = _count_words(quote.text)
-        inside = max(
-            (_words_inside(book, stretch, supporting) for stretch in _everywhere(quote, book, facts)), default=0
-        )
-        quoted += count
-        relevant += min(count, inside)
-    return relevant / quoted if quoted else 0.0
+def _precision(facts: tuple[str, ...], quotes: list[list[Range]], book: Book, lost_chars: int) -> float:
+    """How much of the quoted text stands in facts, each place counted once; `lost_chars` stand nowhere."""
+    supporting = _union(stretch for fact in facts for stretch in _stretches(fact, book))
+    quoted = _union(max(stretches, key=lambda stretch: _shared_chars(stretch, supporting)) for stretches in quotes)
+    relevant = sum(_shared_chars(stretch, supporting) for stretch in quoted)
+    return relevant / max(1, sum(end - start for start, end in quoted) + lost_chars)
 
 
 def _everywhere(quote: Quote, book: Book, facts: tuple[str, ...]) -> list[Range]:
     """All stretches of the book that a quote may refer to: a sentence can stand in two passages."""
-    if not quote.score:
-        return []
     starts = places(quote.text, book, whole_words=quote.text not in facts)
     return [(start, start + len(quote.text)) for start in starts] or [(quote.start, quote.end)]
+
+
+def _stretches(fact: str, book: Book) -> list[Range]:
+    return [(start, start + len(fact)) for start in places(fact, book, whole_words=False)]
 
 
 def _union(stretches: Iterable[Range]) -> list[Range]:
@@ -114,16 +114,20 @@ def _union(stretches: Iterable[Range]) -> list[Range]:
     return merged
 
 
-def _words_inside(book: Book, stretch: Range, union: list[Range]) -> int:
-    """How many words of a stretch lie wholly inside a union of stretches."""
+def _common(stretch: Range, union: list[Range]) -> list[Range]:
+    """What a stretch and a union of stretches have in common."""
     start, end = stretch
-    i = max(0, bisect_right(union, (start, end)) - 1)
-    inside = 0
-    while i < len(union) and union[i][0] < end:
-        lo, hi = max(start, union[i][0]), min(end, union[i][1])
-        inside += _count_words(book.folded[lo:hi]) if lo < hi else 0
-        i += 1
-    return inside
+    common = []
+    for lo, hi in union[max(0, bisect_right(union, (start, end)) - 1) :]:
+        if lo >= end:
+            break
+        if hi > start:
+            common.append((max(start, lo), min(end, hi)))
+    return common
+
+
+def _shared_chars(stretch: Range, union: list[Range]) -> int:
+    return sum(end - start for start, end in _common(stretch, union))
 
 
 def _count_words(text: str) -> int:

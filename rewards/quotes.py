@@ -24,11 +24,12 @@ from rapidfuzz.distance import Indel, LCSseq
 from rewards.sample import Passage
 from rewards.text import Word, contradict, fold_case, space, words
 
-MAX_QUOTES = 256  # distinct quotes of one completion that are looked up; further ones count as not found
-MAX_PIECES = 32  # pieces of one completion that are looked up by similarity
+MAX_QUOTES = 64  # distinct quotes of one completion that are looked up, besides labelled evidence; others are not found
+MAX_PIECES = 16  # pieces of one completion that are looked up by similarity
 MAX_PIECES_A_QUOTE = 8
 PIECE_CHARS = 160  # about twenty words; rapidfuzz slows down fast beyond
-MAX_FUZZY_CHARS = 4_000  # a longer quote counts only where it is verbatim
+MIN_FUZZY_CHARS = 16  # a shorter quote counts only where it is verbatim: one other word makes it another text
+MAX_FUZZY_CHARS = 4_000  # so does a longer one
 MAX_PLACES = 64  # places of one text that are looked at
 _BETWEEN_PASSAGES = "\n"  # never in folded text, so no match reaches from one passage into the next
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]{0,3} |[。！？\n]")
@@ -105,9 +106,8 @@ def locate(quote: str, passages: Sequence[Passage], threshold: float = 0.85) -> 
     passage = book.passage_at(found.start)
     origin = book.starts[passage]
     start, end = _original(passages[passage].text, found.start - origin, found.end - origin)
-    return Match(
-        passage, start, end, found.score, "verbatim" if book.folded[found.start : found.end] == found.text else "fuzzy"
-    )
+    verbatim = book.folded[found.start : found.end] == found.text
+    return Match(passage, start, end, found.score, "verbatim" if verbatim else "fuzzy")
 
 
 def find_quotes(spans: Iterable[str], book: Book, threshold: float, evidence: Iterable[str] = ()) -> list[Quote]:
@@ -126,11 +126,11 @@ def find_quotes(spans: Iterable[str], book: Book, threshold: float, evidence: It
     quotes: list[Quote] = []
     for folded, spaced in distinct.items():
         quote = Quote(folded)
-        if folded and len(quotes) < MAX_QUOTES:
+        if folded and (len(quotes) < MAX_QUOTES or folded in labelled):
             start = next(places(folded, book, whole_words=folded not in labelled), None)
             if start is not None:
                 quote = Quote(folded, start, start + len(folded), 1.0)
-            elif threshold < 1 and len(folded) <= MAX_FUZZY_CHARS:
+            elif threshold < 1 and MIN_FUZZY_CHARS <= len(folded) <= MAX_FUZZY_CHARS:
                 for offset, piece in islice(_pieces(folded), pieces_left):
                     pieces_left -= 1
                     near = _align(spaced, folded, offset, piece, book, threshold)

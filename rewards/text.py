@@ -85,21 +85,19 @@ def same_answer(answer: str, gold: str) -> bool:
 
 def space(text: str) -> str:
     """The text with every run of white space as one blank and none around it."""
-    if text.isascii() and not any(mark in text for mark in _UNEVEN_SPACE):
+    if len(text) > 200 and text.isascii() and not any(mark in text for mark in _UNEVEN_SPACE):
         return text.strip(" ")
     return " ".join(text.split())
 
 
 def fold_case(text: str) -> str:
-    """The text with case folded, character for character, so that offsets stay valid.
+    """The text in lower case, character for character, so that offsets stay valid.
 
-    >>> fold_case("Gro\u00dfe STRASSE")
-    'gro\u00dfe strasse'
+    >>> fold_case("\u0130zmir, \u039f\u0394\u039f\u03a3")
+    'izmir, \u03bf\u03b4\u03bf\u03c3'
     """
-    folded = text.casefold()
-    if len(folded) == len(text):  # folding never shortens a character, so equal length means one to one
-        return folded
-    return "".join(one if len(one := char.casefold()) == 1 else char for char in text)
+    # The one character that grows in lower case, and the one whose lower case depends on its place.
+    return text.replace("\u0130", "i").lower().replace("\u03c2", "\u03c3")
 
 
 def fold(text: str) -> str:
