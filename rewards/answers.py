@@ -16,6 +16,8 @@ from rewards.errors import RewardError, RowError, nearest
 from rewards.sample import Sample
 from rewards.text import bag_f1, same_answer
 
+MAX_CHARS = 10_000  # of a choice or an order; more is no answer, and reading it would only cost time
+
 Items = tuple[str, ...]  # of an answer or a gold; one unless it is a list
 
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -88,7 +90,9 @@ def _golds(sample: Sample) -> list[Items]:
 
 def _letters(items: Items) -> frozenset[str] | None:
     letters: set[str] = set()
-    for line in (line for item in items for line in item.splitlines()):
+    if sum(map(len, items)) > MAX_CHARS:
+        return None
+    for line in {line.strip() for item in items for line in item.splitlines()}:
         found = _letters_in_line(line)
         if found is None:
             return None
@@ -130,6 +134,8 @@ def _same_duration(given: float, wanted: float, tolerance: float) -> float:
 
 def _order(items: Items) -> Items | None:
     text = ", ".join(items)
+    if len(text) > MAX_CHARS:
+        return None
     names = _ORDER_ITEM.findall(text)
     # A word is no item of an order; so "see (2)" and "none of them" are no orders.
     if not names or any(len(name) > 1 and name.isalpha() for name in names):

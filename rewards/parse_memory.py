@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from itertools import accumulate, repeat
 from typing import Any, ClassVar
 
 from rewards.sample import Sample
@@ -17,7 +18,8 @@ MAX_DEPTH_LEVELS = 32  # an honest output has two; more is an attack on the recu
 MAX_OBJECTS = 1000  # every broken object costs a scan for its line number, so their count is bounded
 
 _OBJECT = re.compile(r'\{\s*"')
-_STRUCTURE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
+_STRUCTURE = re.compile(r'"[^"]*"?|[\[\]{}]')
+_STEPS = {"{": 1, "[": 1, "}": -1, "]": -1}
 _KEYS = ("selected_memory", "answer")
 
 
@@ -136,16 +138,8 @@ _DECODER = json.JSONDecoder(
 def _is_deep(text: str, start: int, end: int) -> bool:
     if text.count("{", start, end) + text.count("[", start, end) <= MAX_DEPTH_LEVELS:
         return False
-    depth = 0
-    for token in _STRUCTURE.finditer(text, start, end):
-        mark = token.group()
-        if mark in ("{", "["):
-            depth += 1
-            if depth > MAX_DEPTH_LEVELS:
-                return True
-        elif mark in ("}", "]"):
-            depth -= 1
-    return False
+    plain = text[start:end].replace("\\\\", "").replace('\\"', "")  # so that a string ends at the next quote
+    return max(accumulate(map(_STEPS.get, _STRUCTURE.findall(plain), repeat(0)))) > MAX_DEPTH_LEVELS
 
 
 def _read(value: dict[str, Any]) -> MemoryOutput:

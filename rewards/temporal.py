@@ -90,7 +90,7 @@ class temporal_consistency:
         if not (0 <= self.floor <= 1 and 0 <= self.height <= 1 + self.floor):
             raise RewardError(
                 f"height is {self.height} and floor {self.floor}, but 0 <= floor <= 1 and 0 <= height <= 1 + floor must "
-                "hold, else a session outside the range could earn more than one inside; lower them."
+                "hold, else a session outside the range could earn more than one inside; lower the height."
             )
 
     @property
@@ -99,17 +99,16 @@ class temporal_consistency:
         return (-self.floor - 1.0) / 2.0, 1.0
 
     def applies(self, sample: Sample) -> bool:
-        if _range(sample) == (None, None):
+        if not _can_judge(sample):
             return False
         # Every date is read here, so that a bad one shows before training and not when a rollout selects its session.
-        dates = [_date("session", session.id, session.date) for session in _sessions(sample).values()]
         for session in sample.sessions:
             for event in (event for said in session.utterances for event in said.events):
                 _event_dates(session, event)
-        return any(dates)
+        return True
 
     def __call__(self, sample: Sample) -> float | None:
-        if not sample.memory.ok or not self.applies(sample):
+        if not sample.memory.ok or not _can_judge(sample):
             return None
         selected = sample.memory.selected
         if not selected:
@@ -142,6 +141,11 @@ class temporal_consistency:
         return self.height * near - self.floor
 
 
+def _can_judge(sample: Sample) -> bool:
+    dates = [_date("session", session.id, session.date) for session in _sessions(sample).values()]
+    return any(_range(sample)) and any(dates)
+
+
 def _event_score(first: Fields | None, last: Fields | None, start: Fields | None, end: Fields | None) -> float:
     known = [date for date in (first, last) if date]
     if (start and is_before(known[-1], start)) or (end and is_before(end, known[0])):
@@ -163,8 +167,8 @@ def _range(sample: Sample) -> tuple[Fields | None, Fields | None]:
     first, last = _date("time_range", "start", start), _date("time_range", "end", end)
     if first and last and is_before(last, first):
         raise RowError(
-            f"time_range starts at {start} and ends before that, at {end}, so no session could "
-            "lie in it; exchange the bounds."
+            f"time_range starts at {start} and ends before that, at {end}, so no session could lie in it; exchange the "
+            "bounds."
         )
     return first, last
 
@@ -181,8 +185,8 @@ def _date(what: str, name: str, text: str | None) -> Fields | None:
     fields = read_date(text)
     if fields is None:
         raise RowError(
-            f"{what} {name} has the date {text!r:.80}, which cannot be read, so it cannot be "
-            "judged; write it as 2024-03-05 or 2024-03-05T09:00:00, or null where it is unknown."
+            f"{what} {name} has the date {text!r:.80}, which cannot be read, so it cannot be judged; write it as "
+            "2024-03-05 or 2024-03-05T09:00:00, or null where it is unknown."
         )
     return fields
 
