@@ -6,6 +6,7 @@ Knows how TRL calls reward functions and what its columns look like; knows no fo
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from rewards.part import part_name
 from rewards.sample import Sample
 
 Observer = Callable[[Sequence[Sample], Sequence[Score], dict[str, Any]], None]
+_log = logging.getLogger(__name__)
 # What TRL passes beside the columns of the data set: for TRL-style batch functions and observers, not part of any row.
 _NO_COLUMNS = ("completion_ids", "trainer_state", "log_metric", "log_extra", "environments")
 
@@ -51,6 +53,7 @@ class BatchScorer:
         self.reward = reward
         self._columns = dict(columns)
         self._observe = observe
+        self._reported: set[str] = set()
         self._forget()
 
     def _forget(self) -> None:
@@ -59,7 +62,7 @@ class BatchScorer:
         self._served: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("reward", "_columns", "_observe")
+        kept = ("reward", "_columns", "_observe", "_reported")
         return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -82,9 +85,17 @@ class BatchScorer:
         samples = samples_from_columns(prompts, completions, columns, rename=self._columns)
         context = {name: columns[name] for name in _NO_COLUMNS if name in columns}
         scores = self.reward.batch(samples, **context)
+        self._report(scores)
         if self._observe is not None:
             self._observe(samples, scores, context)
         return scores
+
+    def _report(self, scores: Sequence[Score]) -> None:
+        for score in scores:
+            for name, message in score.errors.items():
+                if name not in self._reported:
+                    self._reported.add(name)
+                    _log.warning("%s (it abstains; further failures are only counted)", message)
 
 
 def for_trl(
