@@ -42,7 +42,7 @@ def completions(task: str) -> SearchStrategy[str]:
     return st.one_of(formed[task](), _near_misses(formed[task]()), _hostile())
 
 
-def _sentences(max_words: int = 12) -> SearchStrategy[str]:
+def _sentences(max_words: int = 7) -> SearchStrategy[str]:
     return st.lists(st.sampled_from(_WORDS), min_size=1, max_size=max_words).map(" ".join)
 
 
@@ -92,7 +92,7 @@ def _rows(build: Callable[[DrawFn], dict[str, Any]]) -> SearchStrategy[Sample]:
 
 def _care_rows() -> SearchStrategy[Sample]:
     def build(draw: DrawFn) -> dict[str, Any]:
-        passages = draw(st.lists(st.lists(_sentences(), min_size=1, max_size=4), min_size=1, max_size=4))
+        passages = draw(st.lists(st.lists(_sentences(), min_size=1, max_size=3), min_size=1, max_size=3))
         sentences = [sentence + "." for passage in passages for sentence in passage]
         return {
             "task": "care",
@@ -116,12 +116,12 @@ def _memory_rows() -> SearchStrategy[Sample]:
             "speaker": st.sampled_from(["Ann", "Ben"]),
             "text": _sentences(),
             "time": maybe,
-            "events": st.lists(events, max_size=2),
+            "events": st.lists(events, max_size=1),
         }
     )
 
     def build(draw: DrawFn) -> dict[str, Any]:
-        count = draw(st.integers(1, 5))
+        count = draw(st.integers(1, 4))
         names = [f"session_{i}" for i in range(1, count + 1)]
         sessions = [
             {"id": name, "date": draw(days), "utterances": draw(st.lists(utterances, max_size=2))} for name in names

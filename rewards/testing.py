@@ -166,13 +166,13 @@ def _check_bounds(reward: Weighted, sample: Sample, score: Score) -> None:
 
 
 def _check_stable(reward: Weighted, tried: Sequence[Sample], scores: Sequence[Score]) -> None:
+    law = "scores do not change from run to run"
+    for sample, score in zip(tried, scores, strict=True):
+        _compare(law, sample, score, _score(reward, sample.with_completion(sample.completion), law))
+    law = "scores do not change under chat special tokens"
     for i, (sample, score) in enumerate(zip(tried, scores, strict=True)):
-        token = _SPECIAL_TOKENS[i % len(_SPECIAL_TOKENS)]
-        for law, other in (
-            ("scores do not change from run to run", sample.with_completion(sample.completion)),
-            ("scores do not change under chat special tokens", sample.with_completion(sample.completion + token)),
-        ):
-            _compare(law, sample, score, _score(reward, other, law))
+        ended = sample.with_completion(sample.completion + _SPECIAL_TOKENS[i % len(_SPECIAL_TOKENS)])
+        _compare(law, sample, score, _score(reward, ended, law))
     law = "scores do not depend on the batch"
     for order in (tried, tried[::-1]):
         try:
