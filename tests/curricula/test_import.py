@@ -6,12 +6,12 @@ from pathlib import Path
 import curricula
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_SECONDS = 0.2
+LIMIT_SECONDS = 0.2  # of this process's own work, so that a busy machine does not fail it
 
 
 def test_importing_takes_no_other_package_and_little_time():
     code = (
-        "import sys, time\nbefore = time.perf_counter()\nimport curricula\nprint(time.perf_counter() - before)\n"
+        "import sys, time\nbefore = time.process_time()\nimport curricula\nprint(time.process_time() - before)\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names))"
     )
     seconds = []

@@ -68,16 +68,22 @@ def test_float_noise_neither_adds_nor_loses_a_row():
     assert [sum(column) for column in zip(*ten_thirds, strict=True)] == [100] * 10
 
 
+def test_every_step_is_full_where_targets_fall_between_two_counts():
+    for share in (0.1, 0.3, 1 / 6, 0.05, 0.7):
+        counts = list(quotas([[share, 1 - share]] * 200, per_step=1))
+        assert all(sum(row) == 1 for row in counts)
+
+
 def test_a_source_waits_for_its_share():
     counts = list(quotas([[1, 0, 0]] * 5 + [[0, 1, 0]] * 5, per_step=3))
     assert counts == [[3, 0, 0]] * 5 + [[0, 3, 0]] * 5
 
 
 def test_a_longer_run_with_the_same_shares_begins_with_the_shorter():
-    table = [[0.31, 0.27, 0.22, 0.13, 0.07]] * 200
-    long = list(quotas(table, per_step=3))
-    for steps in (1, 2, 17, 50, 199):
-        assert list(quotas(table[:steps], per_step=3)) == long[:steps]
+    for shares, per_step in (([1, 3, 7, 5, 5], 2), ([11, 7, 2, 3], 3), ([7, 1, 3, 5], 2), ([11, 11, 1, 7, 5], 3)):
+        long = list(quotas([shares] * 40, per_step))
+        for steps in range(1, 40):
+            assert list(quotas([shares] * steps, per_step)) == long[:steps]
 
 
 def test_no_steps_give_no_counts():
