@@ -171,6 +171,8 @@ def _show(path: str, config: Config, found: Findings, processes: int) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)  # piped: wide enough that no cell is folded
     model = config.model.get("model_name_or_path") or f"scratch {config.scratch.get('model_type', 'qwen2')}"  # type: ignore[union-attr]
     console.print(f"[bold]{path}[/bold]: {config.method} of {model} on task {config.task}, {processes} process(es)")
     console.print(f"run folder {config.output_dir}\n")
@@ -201,9 +203,23 @@ def _show(path: str, config: Config, found: Findings, processes: int) -> None:
             else f"\nbatches: {sums.rows_per_round:,} rows a step, {sums.steps:,} optimizer steps"
         )
     if found.preview is not None:
-        console.print("\ncurriculum")
-        console.print(str(found.preview), markup=False)
+        _show_curriculum(console, found.preview)
     for warning in found.warnings:
         console.print(f"[yellow]warning[/yellow]: {warning}")
     if not found.warnings:
         console.print("nothing to warn of")
+
+
+def _show_curriculum(console: Any, preview: Preview) -> None:
+    """Planned share of a step, share of all rows so far, and how often a source has been used up."""
+    from rich.table import Table
+
+    names = [total.source for total in preview.sources]
+    table = Table("step", *names, title="curriculum: planned share / share so far / passes", title_justify="left")
+    for row in preview.steps:
+        cells = [f"{row.planned[n]:.3f} / {row.realised[n]:.3f} / {row.passes[n]:.2f}" for n in names]
+        table.add_row(str(row.step), *cells)
+    table.add_section()
+    table.add_row("rows drawn", *[f"{t.draws:,} ({t.distinct:,} distinct of {t.size:,})" for t in preview.sources])
+    console.print()
+    console.print(table)

@@ -1,0 +1,67 @@
+"""The command line is quick, imports nothing heavy for its help, and turns errors into one message and exit code 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlkit import cli
+
+HEAVY = ("torch", "transformers", "trl", "datasets", "deepspeed")
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rlkit", *arguments], capture_output=True, text=True, cwd=cwd, timeout=120
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *[[verb, "--help"] for verb in cli.VERBS]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from rlkit import cli
+try:
+    cli.main({arguments!r})
+except SystemExit as end:
+    assert end.code == 0
+print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stderr.strip() == "[]"
+    assert "usage:" in done.stdout
+
+
+def test_every_verb_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    for verb, (_, _, example) in cli.VERBS.items():
+        assert example.startswith(f"rlkit {verb} ")
+        assert example in overview
+
+
+def test_a_wrong_verb_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["trian"]) == 2
+    assert "no verb 'trian'. Did you mean 'train'?" in capsys.readouterr().err
+
+
+def test_an_error_is_one_message_without_a_traceback(tmp_path: Path) -> None:
+    done = run("train", "missing.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: missing.yaml: there is no such config file.")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_launchers_rank_argument_is_not_taken_for_the_users(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--local_rank=1", "--version"]) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m rlkit --help | head -n 1", shell=True, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
