@@ -42,9 +42,24 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns 0 (done), 1 (done, with findings), 2 (refused, with a message) or 130 (interrupted)."""
-    arguments = [
-        a for a in (sys.argv[1:] if argv is None else argv) if not a.startswith(("--local_rank", "--local-rank"))
-    ]
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        code = _run([a for a in arguments if not a.startswith(("--local_rank", "--local-rank"))])
+        sys.stdout.flush()
+        return code
+    except (RlkitError, RewardError) as error:
+        who = f"[process {os.environ['RANK']}] " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
+        print(f"{who}error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, e.g. `head`, has seen enough; what is still buffered has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: Sequence[str]) -> int:
     verb = arguments[0] if arguments else "--help"
     if verb in ("-h", "--help"):
         print(_overview())
@@ -55,24 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     if verb not in VERBS:
-        print(f"error: no verb {verb!r}.{nearest(verb, VERBS)} Verbs: {', '.join(VERBS)}.", file=sys.stderr)
-        return 2
+        raise RlkitError(f"no verb {verb!r}.{nearest(verb, VERBS)} Verbs: {', '.join(VERBS)}.")
     module_name, help_line, example = VERBS[verb]
-    try:
-        module = importlib.import_module(module_name)
-        parser = argparse.ArgumentParser(prog=f"rlkit {verb}", description=help_line, epilog=f"example: {example}")
-        module.add_arguments(parser)
-        return module.main(parser.parse_args(arguments[1:]))
-    except (RlkitError, RewardError) as error:
-        who = f"[process {os.environ['RANK']}] " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
-        print(f"{who}error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    module = importlib.import_module(module_name)
+    parser = argparse.ArgumentParser(prog=f"rlkit {verb}", description=help_line, epilog=f"example: {example}")
+    module.add_arguments(parser)
+    return module.main(parser.parse_args(arguments[1:]))
 
 
 def _overview() -> str:
