@@ -1,4 +1,5 @@
-"""Records: one layout for every data set, loaders that stream into it, and a synthetic world that needs no file."""
+"""Records: one layout for every data set, loaders that stream into it, and a synthetic world that needs no
+file."""
 
 from rlkit.data.jsonl import normalise
 from rlkit.data.record import Passage, Record, to_json_line, to_record

@@ -1,6 +1,8 @@
-"""Fits a record's passages into a token budget: whole passages go, distractors alone, and nothing is ever cut.
+"""Fits a record's passages into a token budget: whole passages go, distractors alone, and nothing is ever
+cut.
 
-Knows how a passage stands in the prompt; knows no tokenizer (the caller brings a counter) and no chat template.
+Knows how a passage stands in the prompt; knows no tokenizer (the caller brings a counter) and no chat
+template.
 """
 
 from __future__ import annotations
@@ -31,11 +33,12 @@ def fit(
 ) -> tuple[Record | None, Fit]:
     """The record with the passages that fit into `budget_tokens`, or None where its evidence alone does not.
 
-    Passages that hold labelled evidence stay. The others stay from first to last as long as they fit; one that does not
-    is skipped, and a shorter one after it may still stay. Order in the file decides because it costs nothing, is the
-    same for everyone, and is the search engine's own ranking in MS MARCO. Where no evidence is labelled,
-    or not all of it is found, no passage is known to be a distractor, so nothing goes and the row does not fit. `other_tokens` is what the prompt holds besides question
-    and passages (system message, chat template); each text is counted once.
+    Passages that hold labelled evidence stay. The others stay from first to last as long as they fit; one
+    that does not is skipped, and a shorter one after it may still stay. Order in the file decides because it
+    costs nothing, is the same for everyone, and is the search engine's own ranking in MS MARCO. Where no
+    evidence is labelled, or not all of it is found, no passage is known to be a distractor, so nothing goes
+    and the row does not fit. `other_tokens` is what the prompt holds besides question and passages (system
+    message, chat template); each text is counted once.
 
     >>> passages = [{"title": "", "text": "a b c"}, {"title": "", "text": "Emma is by Austen."}, {"title": "", "text": "d"}]
     >>> row = {"id": "q1", "question": "Who wrote Emma?", "context": passages, "evidence": ["Emma is by Austen."]}

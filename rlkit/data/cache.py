@@ -1,8 +1,8 @@
 """Converted sources on disk: Arrow files that are memory-mapped, so that rows cost disk and not memory.
 
-A file is written under a name of its own and then renamed: two processes that build the same one both end with a
-whole one. Keys hold the content of what was read and of the code that read it, so nothing here can be out of date.
-Knows no layout; old files are removed by whoever owns the folder.
+A file is written under a name of its own and then renamed: two processes that build the same one both end
+with a whole one. Keys hold the content of what was read and of the code that read it, so nothing here can be
+out of date. Knows no layout; old files are removed by whoever owns the folder.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""DROP: questions that count, compare and add over one passage; answers are numbers, dates or spans, without evidence.
+"""DROP: questions that count, compare and add over one passage; answers are numbers, dates or spans, without
+evidence.
 
-Reads the original release (one object {passage id: {passage, qa_pairs}}) and the hub release (a row a question, all
-annotators' answers in one flat list of spans).
+Reads the original release (one object {passage id: {passage, qa_pairs}}) and the hub release (a row a
+question, all annotators' answers in one flat list of spans).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from rlkit.data.record import Record, passage
 def records(row: Row, report: Report, where: str) -> Iterator[Record]:
     """The records of one passage of the original release, or of one question of the hub release.
 
-    Every annotator's answer is a gold. An answer of several spans is one gold, its spans joined with ", ": a model that
-    gives one of two asked names has half the answer, not all of it.
+    Every annotator's answer is a gold. An answer of several spans is one gold, its spans joined with ", ": a
+    model that gives one of two asked names has half the answer, not all of it.
 
     >>> answer = {"number": "", "date": {"day": "", "month": "", "year": ""}, "spans": ["Bears", "Lions"]}
     >>> row = {"section_id": "nfl_1", "passage": "The Bears beat the Lions.",
@@ -74,8 +75,9 @@ def answer_text(answer: Mapping[str, Any]) -> str:
 def flat_golds(answers: Iterable[tuple[str, str]]) -> list[str]:
     """The golds in the hub's flat list of (span, type), which has lost where one annotator's answer ends.
 
-    Numbers and dates are answers by themselves. Spans belong to one answer until one repeats, contains or lies within a
-    span of that answer: no annotator lists the same thing twice, so another annotator's answer begins there.
+    Numbers and dates are answers by themselves. Spans belong to one answer until one repeats, contains or
+    lies within a span of that answer: no annotator lists the same thing twice, so another annotator's answer
+    begins there.
 
     >>> flat_golds([("Bears", "span"), ("Lions", "span")])
     ['Bears, Lions']

@@ -1,4 +1,5 @@
-"""Streams rows out of local files: JSON arrays, JSON lines, parquet, data sets saved by `datasets`; `.gz` too.
+"""Streams rows out of local files: JSON arrays, JSON lines, parquet, data sets saved by `datasets`; `.gz`
+too.
 
 One row at a time is held. Every failure names the file and, in JSON, the line. Knows no data set's layout.
 """
@@ -29,9 +30,11 @@ _BATCH_ROWS = 500
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """Yield `(where, row)` for each row of a JSON array, JSON lines or parquet file, recognised by its beginning.
+    """Yield `(where, row)` for each row of a JSON array, JSON lines or parquet file, recognised by its
+    beginning.
 
-    `where` is `file:line` for JSON lines, else `file: row N`, from 1. Raises `DataError` for an empty or broken file.
+    `where` is `file:line` for JSON lines, else `file: row N`, from 1. Raises `DataError` for an empty or
+    broken file.
     """
     if path.suffix == ".parquet":
         return _parquet_rows(path)
@@ -39,7 +42,8 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def json_pairs(path: Path, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yield the (key, value) pairs of the object at `prefix` of a JSON file ("" = the whole file), one value at a time."""
+    """Yield the (key, value) pairs of the object at `prefix` of a JSON file ("" = the whole file), one value
+    at a time."""
     with _open(path) as stream:
         yield from ijson.kvitems(stream, prefix, use_float=True, buf_size=_CHUNK_BYTES)
 
@@ -49,8 +53,7 @@ def head(path: Path) -> Head | None:
     if path.suffix == ".parquet" or _first_byte(path) != b"{":
         return None
     with _open(path) as stream:
-        # A small buffer, so that an error further on cannot hide the beginning.
-        events = ijson.basic_parse(stream, multiple_values=True, buf_size=64)
+        events = ijson.basic_parse(stream, multiple_values=True)
         with contextlib.suppress(ijson.JSONError, StopIteration):
             next(events)
             event, key = next(events)
@@ -81,7 +84,8 @@ def digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, unzipped, without a byte order mark; what a broken file makes its readers raise says where."""
+    """The file's bytes, unzipped, without a byte order mark; what a broken file makes its readers raise says
+    where."""
     opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as stream:

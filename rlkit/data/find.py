@@ -76,7 +76,8 @@ def parse_source(spec: Mapping[str, Any], where: str, formats: Collection[str]) 
         raise ConfigError(
             f"{where}.where: {spec['where']!r:.60} must map measures to ranges: {{context_words: [null, 300]}}."
         )
-    return Source(**{key: dict(value) if key == "where" else value for key, value in spec.items() if value is not None})
+    given: dict[str, Any] = {key: value for key, value in spec.items() if value is not None}
+    return Source(**{**given, "where": dict(given.get("where", {}))})
 
 
 def find(source: Source, where: str, base_dir: Path) -> Found:

@@ -1,7 +1,8 @@
-"""HotpotQA: multi-hop questions over Wikipedia paragraphs, with the supporting sentences labelled by title and index.
+"""HotpotQA: multi-hop questions over Wikipedia paragraphs, with the supporting sentences labelled by title
+and index.
 
-Reads the original release (`_id`, `context` [[title, [sentence]]], `supporting_facts` [[title, index]]) and the hub
-release (`id`, the same as columns of lists). Files in this layout from other data sets load as well.
+Reads the original release (`_id`, `context` [[title, [sentence]]], `supporting_facts` [[title, index]]) and
+the hub release (`id`, the same as columns of lists). Files in this layout from other data sets load as well.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from rlkit.data.record import Record, passage
 
 
 def records(row: Row, report: Report, where: str) -> Iterator[Record]:
-    """The record of one question; evidence is the text of its supporting sentences, in the order of the labels.
+    """The record of one question; evidence is the text of its supporting sentences, in the order of the
+    labels.
 
-    A label whose title or sentence is not in the context is counted and left out; the row stays. Where two paragraphs
-    have one title, the first that is long enough is meant.
+    A label whose title or sentence is not in the context is counted and left out; the row stays. Where two
+    paragraphs have one title, the first that is long enough is meant.
 
     >>> row = {"_id": "q1", "question": "Who wrote Emma?", "answer": "Jane Austen", "supporting_facts": [["Emma", 0]],
     ...        "context": [["Emma", ["Emma is a novel by Jane Austen.", " It appeared in 1815."]]]}

@@ -1,4 +1,5 @@
-"""What a data set's own file tells the loader: the columns of its rows, how a row becomes records, what was left out.
+"""What a data set's own file tells the loader: the columns of its rows, how a row becomes records, what was
+left out.
 
 Knows no data set and no file format. A new data set is one module that declares a `Layout`, plus its line in
 `load.LAYOUTS`.
@@ -30,7 +31,8 @@ class Count:
 class Report:
     """What became of a source's questions: `read` = `kept` + everything in `dropped`.
 
-    `noted` counts oddities in rows that were kept. `more` says that `limit` was reached before the end of the source.
+    `noted` counts oddities in rows that were kept. `more` says that `limit` was reached before the end of the
+    source.
 
     >>> report = Report()
     >>> report.drop("unanswerable", "q7")
@@ -91,7 +93,8 @@ def _count(counts: dict[str, Count], reason: str, row_id: str) -> None:
 
 
 class Head(NamedTuple):
-    """How a JSON object begins: its first key, whether that key's value is an object, and the first key in there."""
+    """How a JSON object begins: its first key, whether that key's value is an object, and the first key in
+    there."""
 
     key: str
     nested: bool
@@ -104,8 +107,8 @@ class Layout:
 
     `columns`: the columns a row must have, one tuple for each published form (original release, hub release).
     `records(row, report, where)`: the records in one row; what it leaves out it counts in the report.
-    `claims(head)` and `rows(path)`: set where the original release is one JSON object instead of rows; `claims` knows it
-    by its beginning, `rows` streams `(where, row)` out of it.
+    `claims(head)` and `rows(path)`: set where the original release is one JSON object instead of rows;
+    `claims` knows it by its beginning, `rows` streams `(where, row)` out of it.
     """
 
     name: str

@@ -1,7 +1,8 @@
-"""`load_source`: from one entry of a config's `sources` to memory-mapped rows and a report of what was left out.
+"""`load_source`: from one entry of a config's `sources` to memory-mapped rows and a report of what was left
+out.
 
-Finds the file or hub data set, checks that its layout is the one the config names, converts it once and keeps the
-result. The formats themselves are in a module each; this one knows no field of any of them.
+Finds the file or hub data set, checks that its layout is the one the config names, converts it once and keeps
+the result. The formats themselves are in a module each; this one knows no field of any of them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _LOG_EVERY_ROWS = 100_000
 class Loaded:
     """A source's rows, in the order of the file, and what became of every question in it.
 
-    `rows` is memory-mapped and has the columns of `record.features()`; `record.to_record(row)` gives a row's record.
+    `rows` is memory-mapped and has the columns of `record.features()`; `record.to_record(row)` gives a row's
+    record.
     """
 
     rows: datasets.Dataset
@@ -53,15 +55,18 @@ def load_source(
     *,
     cache_dir: Path | None = None,
 ) -> Loaded:
-    """The rows of one source, `{format, path, subset, split, revision, limit, where}`, converted now or earlier.
+    """The rows of one source, `{format, path, subset, split, revision, limit, where}`, converted now or
+    earlier.
 
-    `path` is a local file, a pattern (`data/*.jsonl`), a folder saved by `datasets`, or a hub id; relative paths start at
-    `base_dir`, by default the current directory. The entry's `where` maps measures of `curricula.difficulty` to `[lowest, highest]`;
-    `limit` then keeps the first rows. Files are streamed: no more than a batch of rows is held as Python objects.
-    Conversions are kept in `cache_dir`, by default beside those of `datasets`, under the content of the files.
+    `path` is a local file, a pattern (`data/*.jsonl`), a folder saved by `datasets`, or a hub id; relative
+    paths start at `base_dir`, by default the current directory. The entry's `where` maps measures of
+    `curricula.difficulty` to `[lowest, highest]`; `limit` then keeps the first rows. Files are streamed: no
+    more than a batch of rows is held as Python objects. Conversions are kept in `cache_dir`, by default
+    beside those of `datasets`, under the content of the files.
 
-    The argument `where` is the entry's config path, which errors begin with. Raises `ConfigError` for a wrong entry and `DataError` for what is wrong with the data: no such file, broken JSON, the
-    columns of another format, no row left.
+    The argument `where` is the entry's config path, which errors begin with. Raises `ConfigError` for a wrong
+    entry and `DataError` for what is wrong with the data: no such file, broken JSON, the columns of another
+    format, no row left.
     """
     source = parse_source(spec, where, LAYOUTS)
     layout = LAYOUTS[source.format]

@@ -1,7 +1,8 @@
-"""MS MARCO QA: real search queries with ten web passages each, of which the annotator marked those that were used.
+"""MS MARCO QA: real search queries with ten web passages each, of which the annotator marked those that were
+used.
 
-Reads version 2.1 as released (one object of columns, each {row id: value}), version 1.1 (a row a line) and the hub
-release. Queries that no passage answers ("No Answer Present.") are left out and counted.
+Reads version 2.1 as released (one object of columns, each {row id: value}), version 1.1 (a row a line) and
+the hub release. Queries that no passage answers ("No Answer Present.") are left out and counted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _PASSAGE = ("passage_text", "is_selected", "url")
 
 
 def records(row: Row, report: Report, where: str) -> Iterator[Record]:
-    """The record of one query; golds are the answers and the well-formed answers, evidence the selected passages.
+    """The record of one query; golds are the answers and the well-formed answers, evidence the selected
+    passages.
 
     >>> row = {"query": "how tall is everest", "query_id": 7, "answers": ["8,849 m"], "wellFormedAnswers": "[]",
     ...        "passages": [{"is_selected": 1, "passage_text": "Everest is 8,849 m tall.", "url": "https://example.org"}]}
@@ -67,7 +69,8 @@ def _claims(head: Head) -> bool:
 def _joined(path: Path) -> Iterator[tuple[str, Row]]:
     """The rows of the column-wise release, joined by row id while every column is read once, side by side.
 
-    All columns list their ids in the same order (the release was written from a table); a column may leave ids out.
+    All columns list their ids in the same order (the release was written from a table); a column may leave
+    ids out.
     """
     columns = {name: files.json_pairs(path, name) for name in _COLUMNS}
     heads = {name: next(pairs, None) for name, pairs in columns.items()}

@@ -1,7 +1,7 @@
 """MuSiQue: two- to four-hop questions over twenty paragraphs, with the supporting paragraphs marked.
 
-The hub mirrors carry the columns of the original release, so one mapping reads both. Questions that cannot be answered
-from their paragraphs (the release's "full" variant) are left out and counted.
+The hub mirrors carry the columns of the original release, so one mapping reads both. Questions that cannot be
+answered from their paragraphs (the release's "full" variant) are left out and counted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from rlkit.data.record import Record, passage
 
 
 def records(row: Row, report: Report, where: str) -> Iterator[Record]:
-    """The record of one question; golds are the answer and its aliases, evidence the supporting paragraphs' text.
+    """The record of one question; golds are the answer and its aliases, evidence the supporting paragraphs'
+    text.
 
     >>> row = {"id": "2hop__1_2", "question": "Who is the mother of Ann's son?", "answer": "Ann", "answer_aliases": ["Anne"],
     ...        "paragraphs": [{"idx": 0, "title": "Ann", "paragraph_text": "Ann has a son.", "is_supporting": True}],

@@ -28,10 +28,11 @@ class Passage(TypedDict):
 class Record(TypedDict, total=False):
     """One question with its input and its labels.
 
-    `golds` holds every accepted answer (never empty); `evidence` holds verbatim supporting sentences or passages
-    for task `care`, session ids for task `memory_t1`, and is empty where nothing is labelled. `hops` counts the facts
-    or paragraphs that the answer needs. `sessions` are dated dialogues: `{id, date, utterances: [{speaker, text, time,
-    events: [{summary, start, end}]}]}`. Keys that are not listed here are the user's own columns.
+    `golds` holds every accepted answer (never empty); `evidence` holds verbatim supporting sentences or
+    passages for task `care`, session ids for task `memory_t1`, and is empty where nothing is labelled. `hops`
+    counts the facts or paragraphs that the answer needs. `sessions` are dated dialogues: `{id, date,
+    utterances: [{speaker, text, time, events: [{summary, start, end}]}]}`. Keys that are not listed here are
+    the user's own columns.
     """
 
     id: str
@@ -55,8 +56,8 @@ KEYS = tuple(Record.__annotations__)
 def features() -> datasets.Features:
     """The Arrow schema of every source, so that CARE and Memory-T1 sources can be concatenated.
 
-    It is the record's layout plus `extra`: the user's own columns as one JSON object, or null. What a row does not
-    have is null.
+    It is the record's layout plus `extra`: the user's own columns as one JSON object, or null. What a row
+    does not have is null.
     """
     from datasets import Features, Value
 
@@ -96,7 +97,8 @@ def to_row(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_record(row: Mapping[str, Any]) -> Record:
-    """The record that `to_row` stored: nulls are left out, the user's own columns stand beside the others again.
+    """The record that `to_row` stored: nulls are left out, the user's own columns stand beside the others
+    again.
 
     >>> to_record({"id": "q1", "hops": None, "extra": '{"level": "hard"}'})
     {'id': 'q1', 'level': 'hard'}

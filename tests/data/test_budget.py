@@ -95,7 +95,7 @@ def test_each_passage_is_tokenised_once():
     st.integers(0, 60),
 )
 def test_the_rules_hold_for_any_row(passages, budget):
-    texts = [" ".join([f"p{number}"] * size) for number, (size, _) in enumerate(passages)]
+    texts = [" ".join(["abcdefghijkl"[number]] * size) for number, (size, _) in enumerate(passages)]
     evidence = [text for text, (_, chosen) in zip(texts, passages, strict=True) if chosen]
     row = record(*texts, evidence=evidence)
     fitted, told = fit(row, budget, words)

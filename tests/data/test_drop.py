@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rlkit.data.drop import flat_golds
+from rlkit.errors import DataError
 
 NO_DATE = {"day": "", "month": "", "year": ""}
 
@@ -60,6 +61,11 @@ def test_original_layout(load, write):
 def test_a_pair_without_id_or_validated_answers_loads(load, write):
     release = {"p": {"passage": PASSAGE, "qa_pairs": [{"question": "By how much?", "answer": number("7")}]}}
     assert load(write("drop.json", release), "drop").rows[0]["id"] == "p-0"
+
+
+def test_a_file_that_is_broken_near_its_beginning_names_the_line(load, write):
+    with pytest.raises(DataError, match=r"drop\.json:2: broken JSON: unallowed token"):
+        load(write("drop.json", '{"p": {"passage": "x",\n"qa_pairs": [}}'), "drop")
 
 
 def hub_features():

@@ -347,6 +347,13 @@ def test_every_key_that_changes_the_rows_has_its_own_conversion(load, write):
     assert len(load(path, "records").rows) == 10
 
 
+def test_the_same_file_in_two_formats_has_two_conversions(load, write):
+    hub_row = {"query_id": "h", "passage": "x", "question": "?", "answers_spans": {"spans": ["7"], "types": ["number"]}}
+    path = write("both.jsonl", [{**ROWS[0], **hub_row}])
+    assert ids(load(path, "records")) == ["q0"]
+    assert ids(load(path, "drop")) == ["h"]
+
+
 def test_changed_code_converts_again(load, write, monkeypatch):
     path = write("mine.jsonl", ROWS)
     load(path, "records")
@@ -356,18 +363,21 @@ def test_changed_code_converts_again(load, write, monkeypatch):
         load(path, "records")
 
 
-@pytest.mark.parametrize("damage", ["cut", "emptied", "report lost"])
+@pytest.mark.parametrize("damage", ["cut", "emptied", "report lost", "report of other rows"])
 def test_a_damaged_conversion_is_made_again(load, write, tmp_path, damage):
     path = write("mine.jsonl", ROWS)
     expected = list(load(path, "records").records())
     (arrow,), (report,) = (list((tmp_path / "cache").glob(pattern)) for pattern in ("*.arrow", "*.json"))
     if damage == "report lost":
         report.unlink()
+    elif damage == "report of other rows":
+        report.write_text(report.read_text().replace('"kept": 10', '"kept": 9'))
     else:
         content = arrow.read_bytes()
         arrow.unlink()  # a new file, so that the rows mapped above stay whole
         arrow.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
-    assert list(load(path, "records").records()) == expected
+    again = load(path, "records")
+    assert (list(again.records()), again.report.kept) == (expected, 10)
 
 
 def test_loads_at_the_same_time_all_end_with_the_whole_file(load, write, tmp_path):

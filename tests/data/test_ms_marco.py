@@ -98,6 +98,21 @@ def test_a_column_may_leave_rows_out(load, write):
     assert [len(record["golds"]) for record in records] == [1, 3]
 
 
+def test_a_passage_without_a_mark_is_no_evidence(load, write):
+    """The hub writes -1 where the release has no mark."""
+    unmarked = [{"passage_text": "Everest is 8,849 metres tall.", "url": "u"}]
+    rows = [{**ROWS[0], "passages": items} for items in (unmarked, [{**unmarked[0], "is_selected": -1}])]
+    loaded = load(write("dev.jsonl", rows), "ms_marco")
+    assert [record["evidence"] for record in loaded.records()] == [[], []]
+    assert loaded.report.noted["no passage is marked as used"].rows == 2
+
+
+def test_rows_that_begin_with_their_passages_are_no_columns(load, write):
+    nested = {"passage_text": ["Everest is tall."], "is_selected": [1], "url": ["u"]}
+    row = {"passages": nested, "query": "?", "query_id": 1, "answers": ["a"]}
+    assert len(load(write("dev.json", json.dumps(row) + "\n" + json.dumps(row)), "ms_marco").rows) == 2
+
+
 @pytest.mark.parametrize("first", ["passages", "query", "query_type", "wellFormedAnswers"])
 def test_the_order_of_the_columns_does_not_matter(load, write, first):
     release = columns(ROWS)
