@@ -64,10 +64,10 @@ class fact_coverage:
             return 0.0
         book = open_book(tuple(sample.context))
         facts = folded_evidence(sample)
-        quotes = find_quotes(sample.care.spans, book, self.threshold, facts)
-        stretches = [_everywhere(quote, book, facts) for quote in quotes if quote.score]
+        found, lost = find_quotes(sample.care.spans, book, self.threshold, facts)
+        stretches = [_everywhere(quote, book, facts) for quote in found]
         recall = self._recall(facts, stretches, book)
-        precision = _precision(facts, stretches, book, sum(len(quote.text) for quote in quotes if not quote.score))
+        precision = _precision(facts, stretches, book, sum(map(len, lost)))
         if self.measure == "recall":
             return recall
         if self.measure == "precision":

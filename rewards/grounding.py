@@ -71,22 +71,22 @@ class quotes_in_context:
             return 0.0
         book = open_book(tuple(sample.context))
         evidence = folded_evidence(sample)
-        quotes = find_quotes(spans, book, self.threshold, evidence)
-        found = [quote for quote in quotes if quote.score and self._says_enough(quote, evidence)]
-        values = _values_by_place(found)
-        mean = math.fsum(values) / (len(values) + len(quotes) - len(found))
-        quoted = sum(len(quote.text) for quote in quotes)
-        return mean * min(1.0, self._allowed_chars(book, evidence) / max(quoted, 1))
-
-    def _says_enough(self, quote: Quote, evidence: Iterable[str]) -> bool:
-        return has_words(quote.text, self.min_words) or quote.text in evidence
+        found, lost = find_quotes(spans, book, self.threshold, evidence)
+        telling = [quote for quote in found if has_words(quote.text, self.min_words) or quote.text in evidence]
+        values = _values_by_place(telling)
+        mean = math.fsum(values) / (len(values) + len(found) - len(telling) + len(lost))
+        quoted_chars = sum(len(quote.text) for quote in found) + sum(map(len, lost))
+        return mean * min(1.0, self._allowed_chars(book, evidence) / max(quoted_chars, 1))
 
     def _allowed_chars(self, book: Book, evidence: Iterable[str]) -> float:
         base = min(self.max_quoted_chars, self.max_share * len(book.folded))
         labelled = sum(map(len, evidence))
         if labelled:
             return max(SLACK * labelled, min(ALWAYS_ALLOWED_CHARS, base))
-        return max(SLACK * min(book.longest_sentence, LONGEST_SENTENCE_CHARS), ALWAYS_ALLOWED_CHARS, base)
+        allowed = max(ALWAYS_ALLOWED_CHARS, base)
+        if allowed < SLACK * LONGEST_SENTENCE_CHARS:  # else no sentence matters, and looking for them takes longest
+            allowed = max(allowed, SLACK * min(book.longest_sentence, LONGEST_SENTENCE_CHARS))
+        return allowed
 
 
 def has_passages(sample: Sample) -> bool:

@@ -24,7 +24,8 @@ from rapidfuzz.distance import Indel, LCSseq
 from rewards.sample import Passage
 from rewards.text import Word, contradict, fold_case, space, words
 
-MAX_QUOTES = 64  # distinct quotes of one completion that are looked up, besides labelled evidence; others are not found
+MAX_QUOTES = 64  # distinct quotes of one completion that are looked up, besides labelled evidence
+MAX_FOLDED = 1_000  # distinct quotes that are compared with labelled evidence; further ones are not found
 MAX_PIECES = 16  # pieces of one completion that are looked up by similarity
 MAX_PIECES_A_QUOTE = 8
 PIECE_CHARS = 160  # about twenty words; rapidfuzz slows down fast beyond
@@ -46,12 +47,12 @@ class Match(NamedTuple):
 
 
 class Quote(NamedTuple):
-    """A distinct quote of a completion, folded, and where it stands in the folded book; score 0 = nowhere."""
+    """A distinct quote of a completion, folded, where it stands in the folded book, and its similarity to that place."""
 
     text: str
-    start: int = 0
-    end: int = 0
-    score: float = 0.0
+    start: int
+    end: int
+    score: float
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,10 @@ def locate(quote: str, passages: Sequence[Passage], threshold: float = 0.85) -> 
     True
     """
     book = open_book(tuple(passages))
-    found = find_quotes([quote], book, threshold)[0]
-    if not found.score:
+    quotes, _ = find_quotes([quote], book, threshold)
+    if not quotes:
         return None
+    found = quotes[0]
     passage = book.passage_at(found.start)
     origin = book.starts[passage]
     start, end = _original(passages[passage].text, found.start - origin, found.end - origin)
@@ -110,35 +112,45 @@ def locate(quote: str, passages: Sequence[Passage], threshold: float = 0.85) -> 
     return Match(passage, start, end, found.score, "verbatim" if verbatim else "fuzzy")
 
 
-def find_quotes(spans: Iterable[str], book: Book, threshold: float, evidence: Iterable[str] = ()) -> list[Quote]:
-    """Each distinct span and where it stands; labelled `evidence` (folded) needs no word boundary around it.
+def find_quotes(
+    spans: Iterable[str], book: Book, threshold: float, evidence: Iterable[str] = ()
+) -> tuple[list[Quote], list[str]]:
+    """The distinct spans that stand in the book, and the distinct ones that do not.
+
+    Labelled `evidence` (folded) needs no word boundary around it.
 
     >>> book = open_book((Passage("In all, 181 people died."),))
-    >>> [quote.score for quote in find_quotes(["81 people died", "181 people died", "181 PEOPLE died"], book, 0.85)]
-    [0.0, 1.0]
+    >>> find_quotes(["81 people died", "181 people died", "181 PEOPLE died"], book, 0.85)
+    ([Quote(text='181 people died', start=8, end=23, score=1.0)], ['81 people died'])
     """
     distinct: dict[str, str] = {}
-    for span in spans:
-        spaced = space(span)
-        distinct.setdefault(fold_case(spaced), spaced)
+    lost: list[str] = []
+    for span in dict.fromkeys(spans):
+        if len(distinct) < MAX_FOLDED:
+            spaced = space(span)
+            distinct.setdefault(fold_case(spaced), spaced)
+        else:
+            lost.append(span)
     labelled = frozenset(evidence)
     pieces_left = MAX_PIECES
-    quotes: list[Quote] = []
-    for folded, spaced in distinct.items():
-        quote = Quote(folded)
-        if folded and (len(quotes) < MAX_QUOTES or folded in labelled):
+    found: list[Quote] = []
+    for i, (folded, spaced) in enumerate(distinct.items()):
+        quote: Quote | None = None
+        if folded and (i < MAX_QUOTES or folded in labelled):
             start = next(places(folded, book, whole_words=folded not in labelled), None)
             if start is not None:
                 quote = Quote(folded, start, start + len(folded), 1.0)
             elif threshold < 1 and MIN_FUZZY_CHARS <= len(folded) <= MAX_FUZZY_CHARS:
                 for offset, piece in islice(_pieces(folded), pieces_left):
                     pieces_left -= 1
-                    near = _align(spaced, folded, offset, piece, book, threshold)
-                    if near is not None:
-                        quote = near
+                    quote = _align(spaced, folded, offset, piece, book, threshold)
+                    if quote is not None:
                         break
-        quotes.append(quote)
-    return quotes
+        if quote is None:
+            lost.append(folded)
+        else:
+            found.append(quote)
+    return found, lost
 
 
 def places(folded: str, book: Book, *, whole_words: bool) -> Iterator[int]:
@@ -147,24 +159,26 @@ def places(folded: str, book: Book, *, whole_words: bool) -> Iterator[int]:
     for _ in range(MAX_PLACES):
         if start < 0:
             return
-        if not whole_words or _at_boundaries(book.folded, start, start + len(folded)):
+        end = start + len(folded)
+        if not whole_words or not (_splits_word(book.folded, start) or _splits_word(book.folded, end)):
             yield start
         start = book.folded.find(folded, start + 1)
 
 
-def _at_boundaries(text: str, start: int, end: int) -> bool:
-    """Whether no word or number is cut: "81" is no quote of "181", "815" none of "1,815", "he can" none of "he can't"."""
-    first, last = text[start], text[end - 1]
-    before, after = text[max(start - 2, 0) : start], text[end : end + 2]
-    if first.isalnum() and before[-1:].isalnum() and not _stands_alone(first):
+def _splits_word(text: str, at: int) -> bool:
+    """Whether an offset lies inside a word or number: "81" is no quote of "181", "815" none of "1,815", "can" of "can't"."""
+    if not 0 < at < len(text):
         return False
-    if last.isalnum() and after[:1].isalnum() and not _stands_alone(last):
-        return False
-    if first.isdigit() and before[-1:] in (".", ",") and before[:1].isdigit():
-        return False
-    if last.isdigit() and after[:1] in (".", ",") and after[1:].isdigit():
-        return False
-    return not (last.isalpha() and after in ("'t", "’t"))
+    left, right = text[at - 1], text[at]
+    if left.isalnum() and right.isalnum():
+        return not (_stands_alone(left) or _stands_alone(right))
+    if right in ".,":
+        return left.isdigit() and text[at + 1 : at + 2].isdigit()
+    if left in ".,":
+        return right.isdigit() and text[at - 2 : at - 1].isdigit()
+    if right in "'’":
+        return left.isalpha() and text[at + 1 : at + 2] == "t"
+    return left in "'’" and right == "t" and text[at - 2 : at - 1].isalpha()
 
 
 def _stands_alone(char: str) -> bool:
@@ -209,10 +223,19 @@ def _compare(ours: list[Word], folded: str, book: Book, start: int, end: int, th
     if not equal:
         return None
     # Words around the aligned ones are not quoted, but a changed first or last word stands against its counterpart.
-    low = max(0, equal[0].dest_start - equal[0].src_start)
-    high = min(len(theirs), equal[-1].dest_end + len(ours) - equal[-1].src_end)
+    first, last = equal[0], equal[-1]
+    from_char = theirs[first.dest_start].start - ours[first.src_start].start + ours[0].start
+    to_char = theirs[last.dest_end - 1].end + ours[-1].end - ours[last.src_end - 1].end
+    low = max(0, first.dest_start - first.src_start)
+    high = min(len(theirs), last.dest_end + len(ours) - last.src_end)
+    while low and theirs[low - 1].start >= from_char:
+        low -= 1
+    while high < len(theirs) and theirs[high].end <= to_char:
+        high += 1
     lo, hi = start + theirs[low].start, start + theirs[high - 1].end
-    similarity = Indel.normalized_similarity(folded[ours[0].start : ours[-1].end], book.folded[lo:hi])
+    # What stands around the quote's words, such as quotation marks, is compared with its counterpart too.
+    around = slice(max(start, lo - ours[0].start), min(end, hi + len(folded) - ours[-1].end))
+    similarity = Indel.normalized_similarity(folded, book.folded[around])
     if similarity < threshold:
         return None
     changed = [step for step in steps if step.tag != "equal"]
@@ -224,13 +247,8 @@ def _compare(ours: list[Word], folded: str, book: Book, start: int, end: int, th
 def _to_words(text: str, start: int, end: int) -> tuple[int, int]:
     """The window widened to whole words, by at most forty characters a side."""
     for _ in range(40):
-        if not (0 < start < len(text) and text[start - 1].isalnum() and text[start].isalnum()):
-            break
-        start -= 1
-    for _ in range(40):
-        if not (0 < end < len(text) and text[end - 1].isalnum() and text[end].isalnum()):
-            break
-        end += 1
+        start -= _splits_word(text, start)
+        end += _splits_word(text, end)
     return start, end
 
 
