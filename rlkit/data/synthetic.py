@@ -2,17 +2,20 @@
 
 A context speaks of few people and few relations, so that names and relations in it recur and a question is answered
 only by matching both. Values are drawn anew for each context: nothing can be known by heart. This module knows no
-prompt, no reward and no model.
+prompt and no model.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import random
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from rewards import Sample
+from rewards.gold import gold_completion
 from rlkit.data.record import Passage, Record
 from rlkit.errors import ConfigError, nearest
 
@@ -61,12 +64,6 @@ class Fact(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.subject} {self.relation} {self.value}."
-
-
-class SyntheticRecord(Record, total=False):
-    """A record that also says how many facts its answer needs."""
-
-    hops: int
 
 
 def question(name: str, relation: str, hops: int = 1) -> str:
@@ -152,12 +149,14 @@ def generate(
     hops: int | Mapping[int, float] | None = None,
     facts_per_passage: int = 1,
     counterfactual: bool = False,
-) -> Iterator[SyntheticRecord]:
+    demonstrations: bool = False,
+) -> Iterator[Record]:
     """Yield `rows` records of a level; row i depends on level, seed, split and options, not on `rows`.
 
     `easy` asks one hop over 4 facts, `hard` two hops over 6 to 8, `long` two hops over 12. `facts` gives other numbers
     of facts (each as likely), `hops` another number of hops or the share of each (`{1: 0.9, 2: 0.1}`).
     `counterfactual` yields, row by row, the same question over the same context with the answering fact changed.
+    `demonstrations` adds the completion that a row's own labels describe, for SFT.
 
     Raises ConfigError for an unknown or impossible option, before the first row.
 
@@ -175,13 +174,40 @@ def generate(
     _whole("rows", rows, 1)
     _whole("seed", seed, 0)
     _whole("facts_per_passage", facts_per_passage, 1)
-    if not isinstance(counterfactual, bool):
-        raise ConfigError(f"counterfactual: {counterfactual!r} is not true or false.")
+    for option, value in (("counterfactual", counterfactual), ("demonstrations", demonstrations)):
+        if not isinstance(value, bool):
+            raise ConfigError(f"{option}: {value!r} is not true or false.")
     shares = _shares(LEVELS[level]["hops"] if hops is None else hops)
     counts = _counts(LEVELS[level]["facts"] if facts is None else facts, max(shares))
-    return (
+    drawn = (
         _row(level, seed, number, split, counts, shares, facts_per_passage, counterfactual) for number in range(rows)
     )
+    return map(_demonstrated, drawn) if demonstrations else drawn
+
+
+def from_source(spec: Mapping[str, Any], where: str = "source") -> Iterator[Record]:
+    """The rows of a config's source entry, `{format: synthetic, level: hard, rows: 2000, ...}`: the options of `generate`.
+
+    Raises ConfigError that begins with the entry's config path.
+
+    >>> list(from_source({"format": "synthetic", "lvl": "hard"}, "sources.hard"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    rlkit.errors.ConfigError: sources.hard.lvl: no such key; there are level, rows, ... Did you mean 'level'?
+    """
+    options = {key: value for key, value in spec.items() if key != "format"}
+    known = list(inspect.signature(generate).parameters)
+    for key in options:
+        if key not in known:
+            raise ConfigError(f"{where}.{key}: no such key; there are {', '.join(known)}.{nearest(str(key), known)}")
+    try:
+        return generate(**options)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from error
+
+
+def _demonstrated(record: Record) -> Record:
+    record["completion"] = gold_completion(Sample.from_record(record))
+    return record
 
 
 def _row(
@@ -193,7 +219,7 @@ def _row(
     shares: Mapping[int, float],
     facts_per_passage: int,
     counterfactual: bool,
-) -> SyntheticRecord:
+) -> Record:
     rng = random.Random(f"{level} {seed} {number} {split}")
     hops = rng.choices(list(shares), weights=list(shares.values()))[0]
     count = rng.choice(counts)
@@ -209,7 +235,7 @@ def _row(
         Passage(title="", text=" ".join(sentences[start : start + facts_per_passage]))
         for start in range(0, count, facts_per_passage)
     ]
-    return SyntheticRecord(
+    return Record(
         id=f"synthetic-{split}-{level}-{seed}-{number}" + ("-changed" if counterfactual else ""),
         task="care",
         kind="text",

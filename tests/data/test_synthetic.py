@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from rlkit.data.synthetic import LEVELS, LINK, MAX_FACTS, PLACES, fingerprint, generate, split_of
+from rewards import Sample, fact_coverage, presets
+from rlkit.data.synthetic import LEVELS, LINK, MAX_FACTS, PLACES, fingerprint, from_source, generate, split_of
 from rlkit.errors import ConfigError
 
 
@@ -127,6 +128,7 @@ def test_every_fact_is_kept_when_passages_hold_several():
         ({"hops": {1: float("nan")}}, "share nan"),
         ({"facts_per_passage": 0}, "facts_per_passage: 0"),
         ({"counterfactual": "yes"}, "counterfactual: 'yes'"),
+        ({"demonstrations": 1}, "demonstrations: 1"),
     ],
 )
 def test_wrong_options_are_refused_before_the_first_row(options, message):
@@ -140,3 +142,21 @@ def test_the_largest_context_still_has_a_variant():
     )
     assert original["question"] == changed["question"]
     assert original["golds"] != changed["golds"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("facts_per_passage", [1, 4])
+def test_demonstrations_earn_the_maximum(level, facts_per_passage):
+    reward = presets.care(evidence=(0.1, fact_coverage()))
+    for record in generate(level, 50, 9, facts_per_passage=facts_per_passage, demonstrations=True):
+        score = reward(Sample.from_record(record))
+        assert score.total == pytest.approx(score.maximum) == pytest.approx(1.1)
+
+
+def test_a_source_entry_gives_the_same_rows_and_errors_name_its_path():
+    spec = {"format": "synthetic", "level": "hard", "rows": 5, "seed": 3, "facts": [5, 6]}
+    assert list(from_source(spec, "sources.hard")) == list(generate("hard", 5, 3, facts=[5, 6]))
+    with pytest.raises(ConfigError, match=r"^sources\.hard\.facts: 2 is"):
+        from_source({**spec, "facts": 2}, "sources.hard")
+    with pytest.raises(ConfigError, match=r"^sources\.hard\.fact: .* Did you mean 'facts'"):
+        from_source({**spec, "fact": 2}, "sources.hard")
