@@ -16,16 +16,13 @@ from rewards.errors import RewardError, RowError, nearest
 from rewards.sample import Sample
 from rewards.text import bag_f1, same_answer
 
-MAX_CHARS = 10_000  # of a choice or an order; more is no answer, and reading it would only cost time
-
 Items = tuple[str, ...]  # of an answer or a gold; one unless it is a list
 
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _BETWEEN_LETTERS = re.compile(r"[\s,;/&+|()\[\]]+")
 _AROUND_LETTER = "{}<>.:*\"'`"
 _LETTER_WITH_TEXT = re.compile(r"\W{0,3}([A-Za-z])[.):]\W{0,3}\s\s*\S")
-_ORDER_ITEM = re.compile(r"[0-9]+|[A-Za-z]+")
-_ORDER_SEPARATORS = frozenset(" \t\r\n()[]{},;.:<>|/→-–—=\"'")
+_ORDER_ITEM = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,6 @@ def _golds(sample: Sample) -> list[Items]:
 
 def _letters(items: Items) -> frozenset[str] | None:
     letters: set[str] = set()
-    if sum(map(len, items)) > MAX_CHARS:
-        return None
     for line in {line.strip() for item in items for line in item.splitlines()}:
         found = _letters_in_line(line)
         if found is None:
@@ -133,16 +128,7 @@ def _same_duration(given: float, wanted: float, tolerance: float) -> float:
 
 
 def _order(items: Items) -> Items | None:
-    text = ", ".join(items)
-    if len(text) > MAX_CHARS:
-        return None
-    names = _ORDER_ITEM.findall(text)
-    # A word is no item of an order; so "see (2)" and "none of them" are no orders.
-    if not names or any(len(name) > 1 and name.isalpha() for name in names):
-        return None
-    if not _ORDER_SEPARATORS.issuperset(_ORDER_ITEM.sub("", text)):
-        return None
-    return tuple(name.lstrip("0") or "0" if name.isdigit() else name.upper() for name in names)
+    return tuple(_ORDER_ITEM.findall(", ".join(items).casefold())) or None
 
 
 def _agreeing_positions(given: Items, wanted: Items, tolerance: float) -> float:

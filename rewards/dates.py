@@ -116,7 +116,7 @@ def _read_day(text: str) -> Fields | None:
     if len(months) == 1 and len(numbers) <= 1:
         return (*years, *months, *numbers)
     if not months and len(numbers) <= 2:
-        day_first = len(numbers) == 2 and numbers[0] > 12 and len(words[0]) != 4
+        day_first = len(numbers) == 2 and numbers[0] > 12
         return (*years, *(reversed(numbers) if day_first else numbers))
     return None
 

@@ -129,10 +129,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value if len(value) == len(pairs) else _RepeatedKeys(value)
 
 
-# Numbers stay as written (no 4,300-digit limit, no infinity); NaN and Infinity are no JSON and read as null.
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=str, parse_float=str, parse_constant=lambda constant: None
-)
+# Numbers stay as written: no limit of 4,300 digits, no rounding, no infinity.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=str, parse_float=str)
 
 
 def _is_deep(text: str, start: int, end: int) -> bool:
@@ -166,5 +164,5 @@ def _read(value: dict[str, Any]) -> MemoryOutput:
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "an object", _RepeatedKeys: "an object", list: "a list", bool: "a truth value", str: "text"}
-    return names.get(type(value), "null")
+    names = {list: "a list", bool: "a truth value", str: "text", float: "NaN or Infinity", type(None): "null"}
+    return names.get(type(value), "an object")

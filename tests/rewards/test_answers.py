@@ -134,11 +134,22 @@ def test_the_tolerance_is_a_share_of_the_gold() -> None:
         ("(1)(2)(3)(4)", 0),
         ("2143", 0),
         ("see (2)(1)(4)(3)", 0),
+        ("(2)(1)(4)(3) in my view", 4 / 7),
         ("no order", 0),
+        ("()", 0),
     ],
 )
 def test_orders_earn_the_share_of_agreeing_positions(gold: Any, answer: Any, value: float) -> None:
     assert grade("order", gold, answer) == value
+
+
+def test_orders_may_name_their_items() -> None:
+    assert grade("order", "Rome, Paris, Oslo", ["Rome", "paris", "Oslo"]) == 1
+    assert grade("order", "C B A", "(c)(a)(b)") == pytest.approx(1 / 3)
+
+
+def test_golds_that_say_nothing_are_not_matched_by_answers_that_say_nothing() -> None:
+    assert [grade(kind, "()", "[]") for kind in ("choice", "time", "duration", "order")] == [0.0] * 4
 
 
 def test_text_is_bag_f1_with_the_best_gold() -> None:

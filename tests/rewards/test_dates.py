@@ -52,6 +52,7 @@ def test_common_forms_are_read(text: str, fields: tuple[int, ...]) -> None:
         "10:45",
         "10:45 pm",
         "10:45 pm, May 2023",
+        "10:10 am, May 2023",
         "15:21:31 pm, July 24, 2025",
         "25:00, July 24, 2025",
         "January 15, 2024 or January 16, 2024",

@@ -54,7 +54,7 @@ def test_the_one_object_is_found_bare_fenced_or_in_prose(text: str) -> None:
         ('{"selected_memory": [null], "answer": "B"}', '"selected_memory" holds null'),
         ('{"selected_memory": [true], "answer": "B"}', '"selected_memory" holds a truth value'),
         ('{"selected_memory": ["s1"], "answer": null}', '"answer" is or holds null'),
-        ('{"selected_memory": ["s1"], "answer": NaN}', '"answer" is or holds null'),
+        ('{"selected_memory": ["s1"], "answer": NaN}', '"answer" is or holds NaN'),
         ('{"selected_memory": ["s1"], "answer": {"letter": "B"}}', '"answer" is or holds an object'),
         ('{"selected_memory": ["s1"], "answer": [["B"]]}', '"answer" is or holds a list'),
         ('{"selected_memory": ["s1"], "answer": true}', '"answer" is or holds a truth value'),
@@ -68,7 +68,7 @@ def test_the_one_object_is_found_bare_fenced_or_in_prose(text: str) -> None:
         ('{"a":' * 100_000, "nested deeper"),
         ('{"selected_memory": ' + "[" * 100_000, "nested deeper"),
         ('{"selected_memory": ' + "[" * 40 + "]" * 40 + ', "answer": "B"}', "nested deeper"),
-        ('{"a": "\\\\", "b": "\\"' + "[" * 40 + '", "c": ' + "[" * 40, "nested deeper"),
+        ('{"a": "\\\\", "b": ' + "[" * 40 + "]" * 40 + ', "selected_memory": [], "answer": "B"}', "nested deeper"),
         ('{"a": 1} ' * (MAX_OBJECTS + 1), "more than 1000"),
     ],
 )
