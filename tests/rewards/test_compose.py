@@ -61,6 +61,8 @@ def test_total_is_the_weighted_sum_and_an_absent_part_adds_nothing():
 def test_the_published_weights_add_up_to_exactly_one():
     best = weighted(a=(0.7, fixed("a")), b=(0.1, fixed("b")), c=(0.2, fixed("c")))(row(a=1, b=1, c=1))
     assert best.total == best.maximum == 1.0
+    tenths = weighted(**{f"p{i}": (0.1, fixed("a")) for i in range(10)})(row(a=1))
+    assert tenths.total == tenths.maximum == 1.0
 
 
 def test_negative_weights_and_bounds_give_the_true_maximum():
