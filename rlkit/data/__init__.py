@@ -1,5 +1,4 @@
-"""Records: one layout for every data set, loaders that stream into it, and a synthetic world that needs no
-file."""
+"""Records: one layout for every data set, loaders that stream into it, a synthetic world."""
 
 from rlkit.data.jsonl import normalise
 from rlkit.data.record import Passage, Record, to_json_line, to_record

@@ -1,5 +1,4 @@
-"""Fits a record's passages into a token budget: whole passages go, distractors alone, and nothing is ever
-cut.
+"""Fits a record's passages into a token budget: whole passages go, distractors alone, nothing is cut.
 
 Knows how a passage stands in the prompt; knows no tokenizer (the caller brings a counter) and no chat
 template.

@@ -38,15 +38,17 @@ def default_folder() -> Path:
 
 def key(*parts: Any) -> str:
     """A name for what is made from these parts by this version of the loaders' code."""
-    return hashlib.blake2b(json.dumps([_code(), *parts]).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps([_code(), *parts], default=dict).encode(), digest_size=16).hexdigest()
 
 
 @functools.cache
 def _code() -> list[str]:
-    import curricula.difficulty
+    """What the code that makes and selects records is; `rewards` writes the synthetic world's demonstrations."""
+    import curricula
+    import rewards
 
-    modules = [*sorted(Path(__file__).parent.glob("*.py")), Path(curricula.difficulty.__file__)]
-    return [files.digest(path) for path in modules]
+    folders = [Path(__file__).parent, *(Path(package.__path__[0]) for package in (curricula, rewards))]
+    return [files.digest(path) for folder in folders for path in sorted(folder.glob("*.py"))]
 
 
 def write(path: Path, fill: Callable[[Path], object]) -> None:

@@ -1,5 +1,4 @@
-"""DROP: questions that count, compare and add over one passage; answers are numbers, dates or spans, without
-evidence.
+"""DROP: questions that count, compare and add over one passage; no evidence is labelled.
 
 Reads the original release (one object {passage id: {passage, qa_pairs}}) and the hub release (a row a
 question, all annotators' answers in one flat list of spans).

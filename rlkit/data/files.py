@@ -1,5 +1,4 @@
-"""Streams rows out of local files: JSON arrays, JSON lines, parquet, data sets saved by `datasets`; `.gz`
-too.
+"""Streams rows out of local files: JSON arrays, JSON lines, parquet, saved data sets; `.gz` too.
 
 One row at a time is held. Every failure names the file and, in JSON, the line. Knows no data set's layout.
 """
@@ -30,8 +29,7 @@ _BATCH_ROWS = 500
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """Yield `(where, row)` for each row of a JSON array, JSON lines or parquet file, recognised by its
-    beginning.
+    """Yield `(where, row)` for each row of a JSON array, JSON lines or parquet file.
 
     `where` is `file:line` for JSON lines, else `file: row N`, from 1. Raises `DataError` for an empty or
     broken file.
@@ -42,8 +40,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def json_pairs(path: Path, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yield the (key, value) pairs of the object at `prefix` of a JSON file ("" = the whole file), one value
-    at a time."""
+    """Yield the (key, value) pairs of the object at `prefix` ("" = the whole file), one value at a time."""
     with _open(path) as stream:
         yield from ijson.kvitems(stream, prefix, use_float=True, buf_size=_CHUNK_BYTES)
 
@@ -84,8 +81,7 @@ def digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, unzipped, without a byte order mark; what a broken file makes its readers raise says
-    where."""
+    """The file's bytes, unzipped, without byte order mark; a reader's error on a broken file says where."""
     opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as stream:

@@ -1,5 +1,4 @@
-"""HotpotQA: multi-hop questions over Wikipedia paragraphs, with the supporting sentences labelled by title
-and index.
+"""HotpotQA: multi-hop questions over Wikipedia paragraphs, with labelled supporting sentences.
 
 Reads the original release (`_id`, `context` [[title, [sentence]]], `supporting_facts` [[title, index]]) and
 the hub release (`id`, the same as columns of lists). Files in this layout from other data sets load as well.
@@ -14,8 +13,7 @@ from rlkit.data.record import Record, passage
 
 
 def records(row: Row, report: Report, where: str) -> Iterator[Record]:
-    """The record of one question; evidence is the text of its supporting sentences, in the order of the
-    labels.
+    """The record of one question; evidence is its supporting sentences, in the order of the labels.
 
     A label whose title or sentence is not in the context is counted and left out; the row stays. Where two
     paragraphs have one title, the first that is long enough is meant.

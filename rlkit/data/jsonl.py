@@ -1,5 +1,4 @@
-"""Format `records`: rows in this project's own layout, which users write themselves, brought into its one
-shape.
+"""Format `records`: rows in this project's own layout, as users write them, brought into one shape.
 
 Refuses what could only be guessed at: a missing question or gold, a value of another kind.
 """
@@ -16,8 +15,7 @@ from rlkit.errors import DataError, nearest
 
 
 def records(row: Row, report: Report, where: str) -> Iterator[Record]:
-    """The normalised row; evidence that is nowhere in the row's input is counted, because no quote can match
-    it.
+    """The normalised row; evidence that is nowhere in its input is counted, for no quote can match it.
 
     >>> report = Report()
     >>> row = {"question": "When?", "golds": "1815", "context": "In 1815.", "evidence": "It was 1815."}
@@ -39,8 +37,7 @@ def records(row: Row, report: Report, where: str) -> Iterator[Record]:
 
 
 def normalise(row: Mapping[str, Any], where: str) -> Record:
-    """The record in a row that a user wrote; `where` (`file:line`) names the row in errors and stands in for
-    a missing id.
+    """The record in a row that a user wrote; `where` (`file:line`) names it in errors, or if it has no id.
 
     Context strings become passages, one gold becomes a list, numbers become text. A row with `sessions` is a
     `memory_t1` row unless it says otherwise. Further columns are kept. Raises `DataError` for a missing

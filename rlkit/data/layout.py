@@ -1,5 +1,4 @@
-"""What a data set's own file tells the loader: the columns of its rows, how a row becomes records, what was
-left out.
+"""What a data set's own file tells the loader: its columns, how a row becomes records, what was left out.
 
 Knows no data set and no file format. A new data set is one module that declares a `Layout`, plus its line in
 `load.LAYOUTS`.
@@ -93,8 +92,7 @@ def _count(counts: dict[str, Count], reason: str, row_id: str) -> None:
 
 
 class Head(NamedTuple):
-    """How a JSON object begins: its first key, whether that key's value is an object, and the first key in
-    there."""
+    """How a JSON object begins: its first key, whether the value is an object, the first key in there."""
 
     key: str
     nested: bool

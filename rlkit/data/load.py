@@ -1,5 +1,4 @@
-"""`load_source`: from one entry of a config's `sources` to memory-mapped rows and a report of what was left
-out.
+"""`load_source`: from one entry of a config's `sources` to memory-mapped rows and a report.
 
 Finds the file or hub data set, checks that its layout is the one the config names, converts it once and keeps
 the result. The formats themselves are in a module each; this one knows no field of any of them.
@@ -10,8 +9,9 @@ from __future__ import annotations
 import json
 import logging
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +36,7 @@ _LOG_EVERY_ROWS = 100_000
 class Loaded:
     """A source's rows, in the order of the file, and what became of every question in it.
 
-    `rows` is memory-mapped and has the columns of `record.features()`; `record.to_record(row)` gives a row's
-    record.
+    `rows` is memory-mapped and has the columns of `record.features()`; `record.to_record(row)` gives a row's record.
     """
 
     rows: datasets.Dataset
@@ -55,10 +54,9 @@ def load_source(
     *,
     cache_dir: Path | None = None,
 ) -> Loaded:
-    """The rows of one source, `{format, path, subset, split, revision, limit, where}`, converted now or
-    earlier.
+    """The rows of one source, `{format, path, subset, split, revision, limit, where}`, converted once.
 
-    `path` is a local file, a pattern (`data/*.jsonl`), a folder saved by `datasets`, or a hub id; relative
+    A `synthetic` source has the options of `synthetic.generate` in place of a path. Else `path` is a local file, a pattern (`data/*.jsonl`), a folder saved by `datasets`, or a hub id; relative
     paths start at `base_dir`, by default the current directory. The entry's `where` maps measures of
     `curricula.difficulty` to `[lowest, highest]`; `limit` then keeps the first rows. Files are streamed: no
     more than a batch of rows is held as Python objects. Conversions are kept in `cache_dir`, by default
@@ -68,13 +66,16 @@ def load_source(
     entry and `DataError` for what is wrong with the data: no such file, broken JSON, the columns of another
     format, no row left.
     """
-    source = parse_source(spec, where, LAYOUTS)
-    layout = LAYOUTS[source.format]
-    found = find(source, where, Path.cwd() if base_dir is None else base_dir)
+    if isinstance(spec, Mapping) and spec.get("format") == "synthetic":
+        source, found, records = _generated(spec, where)
+    else:
+        source = parse_source(spec, where, [*LAYOUTS, "synthetic"])
+        found = find(source, where, Path.cwd() if base_dir is None else base_dir)
+        records = partial(_records, LAYOUTS[source.format], found)
     folder = cache.default_folder() if cache_dir is None else cache_dir
     early_limit = None if source.where else source.limit  # which rows are first is only known after `where`
-    name = cache.key(layout.name, found.identity, early_limit)
-    rows, report = _converted(folder / name, layout, found, early_limit)
+    name = cache.key(source.format, found.identity, early_limit)
+    rows, report = _converted(folder / name, lambda report: _counted(records(report), report, early_limit, found.name))
     used = rows
     if source.where and len(rows):
         used = _narrowed(rows, report, _selected(folder, name, rows, source.where, where), source)
@@ -83,7 +84,17 @@ def load_source(
     return Loaded(used, report)
 
 
-def _converted(target: Path, layout: Layout, found: Found, limit: int | None) -> tuple[datasets.Dataset, Report]:
+def _generated(spec: Mapping[str, Any], where: str) -> tuple[Source, Found, Callable[[Report], Iterator[Record]]]:
+    """The synthetic world as a source: its options instead of a path, `limit` and `where` as for files."""
+    from rlkit.data.synthetic import from_source
+
+    options = {key: value for key, value in spec.items() if key not in ("limit", "where")}
+    shared = {key: spec[key] for key in ("limit", "where") if key in spec}
+    source = parse_source({"format": "synthetic", "path": "synthetic", **shared}, where, ["synthetic"])
+    return source, Found("the synthetic world", [options]), lambda report: from_source(options, where)
+
+
+def _converted(target: Path, records: Callable[[Report], Iterable[Record]]) -> tuple[datasets.Dataset, Report]:
     arrow, stored = target.with_suffix(".arrow"), target.with_suffix(".json")
     rows = cache.open_rows(arrow)
     if rows is not None and stored.exists():
@@ -93,7 +104,7 @@ def _converted(target: Path, layout: Layout, found: Found, limit: int | None) ->
     report = Report()
 
     def fill(draft: Path) -> None:
-        cache.write_rows(draft, _records(layout, found, report, limit), report)
+        cache.write_rows(draft, records(report), report)
         # The report first: whoever sees the rows finds it there.
         cache.write(stored, lambda path: path.write_text(json.dumps(report.to_dict()), encoding="utf-8"))
 
@@ -104,19 +115,23 @@ def _converted(target: Path, layout: Layout, found: Found, limit: int | None) ->
     return rows, report
 
 
-def _records(layout: Layout, found: Found, report: Report, limit: int | None) -> Iterator[Record]:
+def _counted(records: Iterable[Record], report: Report, limit: int | None, name: str) -> Iterator[Record]:
+    for record in records:
+        report.keep()
+        if report.kept % _LOG_EVERY_ROWS == 0:
+            _log.info("%s: %d rows read, %d kept", name, report.read, report.kept)
+        yield record
+        if report.kept == limit:
+            report.more = True
+            return
+
+
+def _records(layout: Layout, found: Found, report: Report) -> Iterator[Record]:
     for where, row in _rows(layout, found):
         if not layout.fits(row):
             raise DataError(f"{where}: {_wrong_columns(layout, row)}")
         try:
-            for record in layout.records(row, report, where):
-                report.keep()
-                if report.kept % _LOG_EVERY_ROWS == 0:
-                    _log.info("%s: %d rows read, %d kept", found.name, report.read, report.kept)
-                yield record
-                if report.kept == limit:
-                    report.more = True
-                    return
+            yield from layout.records(row, report, where)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
                 f"{where}: this row has the columns of format {layout.name!r} but not its shape "

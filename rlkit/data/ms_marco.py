@@ -1,5 +1,4 @@
-"""MS MARCO QA: real search queries with ten web passages each, of which the annotator marked those that were
-used.
+"""MS MARCO QA: real search queries with ten web passages each; the annotator marked those used.
 
 Reads version 2.1 as released (one object of columns, each {row id: value}), version 1.1 (a row a line) and
 the hub release. Queries that no passage answers ("No Answer Present.") are left out and counted.
@@ -23,8 +22,7 @@ _PASSAGE = ("passage_text", "is_selected", "url")
 
 
 def records(row: Row, report: Report, where: str) -> Iterator[Record]:
-    """The record of one query; golds are the answers and the well-formed answers, evidence the selected
-    passages.
+    """The record of one query; golds are all its answers, evidence the selected passages.
 
     >>> row = {"query": "how tall is everest", "query_id": 7, "answers": ["8,849 m"], "wellFormedAnswers": "[]",
     ...        "passages": [{"is_selected": 1, "passage_text": "Everest is 8,849 m tall.", "url": "https://example.org"}]}

@@ -13,8 +13,7 @@ from rlkit.data.record import Record, passage
 
 
 def records(row: Row, report: Report, where: str) -> Iterator[Record]:
-    """The record of one question; golds are the answer and its aliases, evidence the supporting paragraphs'
-    text.
+    """The record of one question; golds are the answer and its aliases, evidence the supporting paragraphs.
 
     >>> row = {"id": "2hop__1_2", "question": "Who is the mother of Ann's son?", "answer": "Ann", "answer_aliases": ["Anne"],
     ...        "paragraphs": [{"idx": 0, "title": "Ann", "paragraph_text": "Ann has a son.", "is_supporting": True}],

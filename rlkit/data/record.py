@@ -97,8 +97,7 @@ def to_row(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_record(row: Mapping[str, Any]) -> Record:
-    """The record that `to_row` stored: nulls are left out, the user's own columns stand beside the others
-    again.
+    """The record that `to_row` stored: without nulls, the user's own columns beside the others.
 
     >>> to_record({"id": "q1", "hops": None, "extra": '{"level": "hard"}'})
     {'id': 'q1', 'level': 'hard'}

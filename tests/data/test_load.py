@@ -115,6 +115,25 @@ def test_the_same_rows_in_every_container(load, write, tmp_path):
         load("saved", "records", split="train")
 
 
+def test_the_synthetic_world_is_a_source_like_the_others(tmp_path):
+    from types import MappingProxyType
+
+    from rlkit.data.synthetic import generate
+
+    spec = {"format": "synthetic", "level": "hard", "rows": 50, "seed": 3, "hops": {1: 0.5, 2: 0.5}}
+    frozen = MappingProxyType({**spec, "hops": MappingProxyType(spec["hops"])})
+    loaded = load_source(frozen, "sources.hard", cache_dir=tmp_path)
+    options = {key: value for key, value in spec.items() if key != "format"}
+    assert list(loaded.records()) == list(generate(**options))
+    some = load_source({**spec, "where": {"hops": [2, 2]}, "limit": 5}, "sources.hard", cache_dir=tmp_path)
+    assert [record["hops"] for record in some.records()] == [2] * 5
+    assert len(load_source({**spec, "rows": 60}, "sources.hard", cache_dir=tmp_path).rows) == 60
+    with pytest.raises(ConfigError, match=r"^sources\.hard\.path: no such key"):
+        load_source({**spec, "path": "x"}, "sources.hard", cache_dir=tmp_path)
+    with pytest.raises(ConfigError, match=r"^sources\.hard\.limit: 0 must be"):
+        load_source({**spec, "limit": 0}, "sources.hard", cache_dir=tmp_path)
+
+
 # finding what `path` means
 
 
@@ -311,7 +330,7 @@ def test_a_failed_load_leaves_nothing_behind(load, write, tmp_path):
 def test_a_second_load_converts_nothing(load, write, monkeypatch):
     path = write("mine.jsonl", [*ROWS, {**ROWS[0], "id": "odd", "evidence": "elsewhere"}])
     first = load(path, "records", where={"context_words": [2, None]})
-    monkeypatch.setattr(load_module, "_records", lambda *_: pytest.fail("converted again"))
+    monkeypatch.setattr(load_module, "_counted", lambda *_: pytest.fail("converted again"))
     monkeypatch.setattr("curricula.difficulty.select", lambda *_: pytest.fail("selected again"))
     second = load(path, "records", where={"context_words": [2, None]})
     assert list(second.records()) == list(first.records())
@@ -358,7 +377,7 @@ def test_changed_code_converts_again(load, write, monkeypatch):
     path = write("mine.jsonl", ROWS)
     load(path, "records")
     monkeypatch.setattr(cache, "_code", lambda: ["another version"])
-    monkeypatch.setattr(load_module, "_records", lambda *_: iter(()))
+    monkeypatch.setattr(load_module, "_counted", lambda *_: iter(()))
     with pytest.raises(DataError, match="no row of"):
         load(path, "records")
 
