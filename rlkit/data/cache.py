@@ -43,7 +43,8 @@ def key(*parts: Any) -> str:
 
 @functools.cache
 def _code() -> list[str]:
-    """What the code that makes and selects records is; `rewards` writes the synthetic world's demonstrations."""
+    """What the code that makes and selects records is; `rewards` writes the synthetic world's
+    demonstrations."""
     import curricula
     import rewards
 

@@ -30,8 +30,7 @@ class Count:
 class Report:
     """What became of a source's questions: `read` = `kept` + everything in `dropped`.
 
-    `noted` counts oddities in rows that were kept. `more` says that `limit` was reached before the end of the
-    source.
+    `noted` counts oddities in rows that were kept. `limited`: reading stopped when `limit` rows were kept.
 
     >>> report = Report()
     >>> report.drop("unanswerable", "q7")
@@ -46,7 +45,7 @@ class Report:
     kept: int = 0
     dropped: dict[str, Count] = field(default_factory=dict)
     noted: dict[str, Count] = field(default_factory=dict)
-    more: bool = False
+    limited: bool = False
 
     def drop(self, reason: str, row_id: str) -> None:
         """Count a question that cannot be used."""
@@ -73,10 +72,10 @@ class Report:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Report:
         counts = {name: {key: Count(**count) for key, count in stored[name].items()} for name in ("dropped", "noted")}
-        return cls(stored["read"], stored["kept"], **counts, more=stored["more"])
+        return cls(stored["read"], stored["kept"], **counts, limited=stored["limited"])
 
     def __str__(self) -> str:
-        lines = [f"read {self.read:,}, kept {self.kept:,}" + (", more rows follow" if self.more else "")]
+        lines = [f"read {self.read:,}, kept {self.kept:,}" + (", stopped at the limit" if self.limited else "")]
         for verb, counts in (("dropped", self.dropped), ("noted", self.noted)):
             for reason, count in counts.items():
                 more = ", ..." if count.rows > len(count.examples) else ""

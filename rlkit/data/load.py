@@ -36,7 +36,8 @@ _LOG_EVERY_ROWS = 100_000
 class Loaded:
     """A source's rows, in the order of the file, and what became of every question in it.
 
-    `rows` is memory-mapped and has the columns of `record.features()`; `record.to_record(row)` gives a row's record.
+    `rows` is memory-mapped and has the columns of `record.features()`; `record.to_record(row)` gives a row's
+    record.
     """
 
     rows: datasets.Dataset
@@ -56,11 +57,12 @@ def load_source(
 ) -> Loaded:
     """The rows of one source, `{format, path, subset, split, revision, limit, where}`, converted once.
 
-    A `synthetic` source has the options of `synthetic.generate` in place of a path. Else `path` is a local file, a pattern (`data/*.jsonl`), a folder saved by `datasets`, or a hub id; relative
-    paths start at `base_dir`, by default the current directory. The entry's `where` maps measures of
-    `curricula.difficulty` to `[lowest, highest]`; `limit` then keeps the first rows. Files are streamed: no
-    more than a batch of rows is held as Python objects. Conversions are kept in `cache_dir`, by default
-    beside those of `datasets`, under the content of the files.
+    A `synthetic` source has the options of `synthetic.generate` in place of a path. Else `path` is a local
+    file, a pattern (`data/*.jsonl`), a folder saved by `datasets`, or a hub id; relative paths start at
+    `base_dir`, by default the current directory. The entry's `where` maps measures of `curricula.difficulty`
+    to `[lowest, highest]`; `limit` then keeps the first rows. Files are streamed: no more than a batch of
+    rows is held as Python objects. Conversions are kept in `cache_dir`, by default beside those of
+    `datasets`, under the content of the files.
 
     The argument `where` is the entry's config path, which errors begin with. Raises `ConfigError` for a wrong
     entry and `DataError` for what is wrong with the data: no such file, broken JSON, the columns of another
@@ -122,7 +124,7 @@ def _counted(records: Iterable[Record], report: Report, limit: int | None, name:
             _log.info("%s: %d rows read, %d kept", name, report.read, report.kept)
         yield record
         if report.kept == limit:
-            report.more = True
+            report.limited = True
             return
 
 

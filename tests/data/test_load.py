@@ -32,8 +32,8 @@ def test_limit_keeps_the_first_rows_and_reads_no_further(load, write):
     path.write_text(path.read_text() + "this is no JSON\n")
     loaded = load(path, "records", limit=4)
     assert ids(loaded) == ["q0", "q1", "q2", "q3"]
-    assert (loaded.report.read, loaded.report.more) == (4, True)
-    assert str(loaded.report) == "read 4, kept 4, more rows follow"
+    assert (loaded.report.read, loaded.report.limited) == (4, True)
+    assert str(loaded.report) == "read 4, kept 4, stopped at the limit"
 
 
 def test_limit_counts_the_rows_that_meet_where(load, write):
