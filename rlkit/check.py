@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -108,7 +108,7 @@ def _rows(
         )
 
 
-def _gold(name: str, record: dict[str, Any], reward: Weighted, found: Findings) -> None:
+def _gold(name: str, record: Mapping[str, Any], reward: Weighted, found: Findings) -> None:
     sample = Sample.from_record(record)
     score = reward(sample.with_completion(gold_completion(sample)))
     found.gold_rows += 1

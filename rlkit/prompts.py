@@ -46,7 +46,7 @@ def chat_prompt(record: Mapping[str, Any], system: str | None = "default") -> li
     return messages
 
 
-def passage_text(passage: Mapping[str, str]) -> str:
+def passage_text(passage: Mapping[str, Any]) -> str:
     """How one passage stands in the prompt: its title on a line of its own, if it has one."""
     return f"{passage['title']}\n{passage['text']}" if passage.get("title") else passage["text"]
 

@@ -36,11 +36,11 @@ class Sources:
     def sizes(self) -> dict[str, int]:
         return {name: len(source.rows) for name, source in self.loaded.items()}
 
-    def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def records(self) -> Iterator[tuple[str, Record]]:
         """Every record with its source's name, one at a time."""
         for name, source in self.loaded.items():
-            for row in source.rows:
-                yield name, dict(to_record(row))
+            for record in source.records():
+                yield name, record
 
     def texts(self, limit: int = 2000) -> Iterator[str]:
         """Text to train a tokenizer on: the first `limit` rows of every source."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import re
 import shlex
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from rewards.config import from_config as rewards_from_config
 from rlkit import cli
 from rlkit.config import load_config, parse_config, read_yaml
+from rlkit.data import normalise
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,9 +40,10 @@ def test_every_block_has_a_language_that_is_tested(page: Path) -> None:
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    names: dict[str, object] = {"__name__": "docs"}
+    module = types.ModuleType("documentation")  # a real one, as dataclasses and pickle look their module up
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     for block in blocks(page, "python"):
-        exec(compile(block, page.name, "exec"), names)
+        exec(compile(block, page.name, "exec"), module.__dict__)
 
 
 def test_yaml_blocks_are_valid(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +58,11 @@ def test_yaml_blocks_are_valid(page: Path, monkeypatch: pytest.MonkeyPatch) -> N
             from curricula import from_config
 
             from_config(values["curriculum"], values.get("sources", ["easy", "hard"]))
+
+
+def test_json_blocks_are_records(page: Path) -> None:
+    for block in blocks(page, "json"):
+        normalise(json.loads(block), page.name)
 
 
 def commands(page: Path) -> list[list[str]]:
