@@ -21,7 +21,7 @@ Items = tuple[str, ...]  # of an answer or a gold; one unless it is a list
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _BETWEEN_LETTERS = re.compile(r"[\s,;/&+|()\[\]]+")
 _AROUND_LETTER = "{}<>.:*\"'`"
-_LETTER_WITH_TEXT = re.compile(r"\W{0,3}([A-Za-z])[.):]\W{0,3}\s\s*\S")
+_LETTER_WITH_TEXT = re.compile(r"\W{0,3}([A-Za-z])[.):]\W{0,3}\s+\S")
 _ORDER_ITEM = re.compile(r"[^\W_]+")
 
 
