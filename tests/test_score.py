@@ -233,9 +233,9 @@ def test_the_command_prints_a_table_or_json(tmp_path, capsys):
 
 MEASURE = """
 import re, resource, sys
-from rewards import presets
+from rewards import care_format, weighted
 from rlkit.score import score_file
-score_file(sys.argv[1], presets.care(), sys.argv[1] + ".out", workers=int(sys.argv[2]))
+score_file(sys.argv[1], weighted(format=(1.0, care_format())), sys.argv[1] + ".out", workers=int(sys.argv[2]))
 # Not ru_maxrss for this process: that starts from the peak of whoever started it.
 own = re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read()).group(1)
 print(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)

@@ -229,7 +229,7 @@ def test_the_training_total_is_the_offline_total(name):
     composed = presets.PRESETS[name]()
     functions, weights = for_trl(composed)
 
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=25)
     @given(st.lists(drawn_samples(name), min_size=1, max_size=4))
     def check(rows):
         columns = call(functions, [row.completion for row in rows], **as_columns(rows))

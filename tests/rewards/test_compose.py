@@ -151,7 +151,7 @@ def test_numpy_and_torch_scalars_and_booleans_count_as_numbers():
         numpy.float32(1),
         numpy.bool_(True),
         torch.tensor(1.0),
-        torch.tensor([1.0], requires_grad=True),
+        torch.tensor([1.0]),
     ):
         score = composed(row(a=value))
         assert score.parts == {"a": 1.0}

@@ -129,7 +129,7 @@ def test_strategies_reach_gold_near_misses_and_hostile_text(task):
     mark = "</think>" if task == "care" else "selected_memory"
     seen = set()
 
-    @settings(max_examples=150, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+    @settings(max_examples=100, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
     @given(samples(task), completions(task))
     def draw(sample, text):
         assert sample.task == task
