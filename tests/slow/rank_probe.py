@@ -31,11 +31,12 @@ def digest_of_weights(model: Any) -> str:
     return digest.hexdigest()
 
 
-common.finish = finish_and_keep
-code = cli.main(sys.argv[1:])
-if code == 0:
-    weights, facts, ids = ends[0]
-    Path(f"rank{os.environ['RANK']}.json").write_text(
-        json.dumps({"weights": weights, "facts": facts, "ids": list(ids)})
-    )
-sys.exit(code)
+if __name__ == "__main__":
+    common.finish = finish_and_keep
+    code = cli.main(sys.argv[1:])
+    if code == 0:
+        weights, facts, ids = ends[0]
+        Path(f"rank{os.environ['RANK']}.json").write_text(
+            json.dumps({"weights": weights, "facts": facts, "ids": list(ids)})
+        )
+    sys.exit(code)
