@@ -22,7 +22,7 @@ from rewards.config import from_config as rewards_from_config
 from rewards.gold import gold_completion
 from rewards.part import bounds_of
 from rlkit.batches import Batches
-from rlkit.config import Config, load_config
+from rlkit.config import Config, lacking, load_config
 from rlkit.runs import open_run
 from rlkit.sources import Sources, load_sources, plan_rows, prompt_of, schedule_of
 
@@ -66,6 +66,7 @@ def check(config: Config, *, processes: int = 1, limit: int | None = None) -> Fi
     open_run(config, world_size=processes)
     sources = load_sources(config)
     found = Findings(sources.sizes(), {name: str(loaded.report) for name, loaded in sources.loaded.items()})
+    found.warnings += lacking(config)
     count, found.counted_in = _counter(config)
     _rows(config, sources, reward, count, limit, found)
     plan, found.batches = plan_rows(config, sources, processes)

@@ -6,6 +6,7 @@ no data, builds no model and imports nothing heavy. Paths inside a config are re
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -132,6 +133,30 @@ def parse_config(values: Mapping[str, Any], *, where: str = "config", default_na
         rewards=_frozen(rewards),
         samples_per_step=_count(given.get("samples_per_step", Config.samples_per_step), f"{where}: samples_per_step"),
     )
+
+
+def lacking(config: Config) -> list[str]:
+    """What this machine lacks for the run, one sentence each: files that `train:` names, packages that it asks for."""
+    lacks = []
+    path = config.train.get("deepspeed")
+    if isinstance(path, str) and not Path(path).is_file():
+        near = nearest(Path(path).name, [p.name for p in Path(path).parent.glob("*.json")])
+        lacks.append(f"train.deepspeed: there is no file {path!r} (from {Path.cwd()}).{near}")
+    if (
+        config.train.get("use_vllm")
+        and config.train.get("vllm_mode", "colocate") == "colocate"
+        and not _installed("vllm")
+    ):
+        lacks.append(
+            "train.use_vllm: vllm is not installed; pip install vllm, or set use_vllm: false to generate slowly."
+        )
+    if config.train.get("use_liger_kernel") and not _installed("liger_kernel"):
+        lacks.append("train.use_liger_kernel: liger-kernel is not installed; pip install liger-kernel, or take it out.")
+    return lacks
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def differences(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any]) -> list[str]:

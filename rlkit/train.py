@@ -11,7 +11,8 @@ from typing import Any
 
 from rewards import Weighted
 from rewards.config import from_config as rewards_from_config
-from rlkit.config import Config, load_config
+from rlkit.config import Config, lacking, load_config
+from rlkit.errors import ConfigError
 from rlkit.runs import Run, open_run, start, write_json
 from rlkit.sources import Planned, Sources, in_order, load_sources, plan_rows, within_budget
 
@@ -38,6 +39,9 @@ def train(config: Config, *, resume: bool = False) -> Run:
     `RunError` before any accelerator is held.
     """
     reward = None if config.rewards is None else rewards_from_config(config.to_dict()["rewards"])
+    lacks = lacking(config)
+    if lacks:
+        raise ConfigError(" ".join(lacks))
     from rlkit.training import processes
 
     world = processes.world_size()

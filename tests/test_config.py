@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 
 import pytest
 
-from rlkit.config import Config, differences, load_config, parse_config, read_yaml
+from rlkit.config import Config, differences, lacking, load_config, parse_config, read_yaml
 from rlkit.errors import ConfigError
 from rlkit.fields import UNKNOWN, declared_fields
+from rlkit.train import train
 
 MINIMAL = {
     "method": "grpo",
@@ -129,6 +131,19 @@ def test_missing_and_odd_files(tmp_path: Path) -> None:
         load_config(tmp_path / "gpro.yaml")
     with pytest.raises(ConfigError, match="holds list, but a config is a mapping"):
         load_config(tmp_path / "grpo.yaml")
+
+
+def test_what_this_machine_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "zero2.json", "{}")
+    config = parse(train={"deepspeed": "zero1.json", "use_vllm": True})
+    ours = lacking(config)
+    assert "there is no file 'zero1.json'" in ours[0]
+    assert "Did you mean 'zero2.json'?" in ours[0]
+    assert len(ours) == 1 + (importlib.util.find_spec("vllm") is None)
+    with pytest.raises(ConfigError, match=r"there is no file 'zero1\.json'"):
+        train(config)
+    assert lacking(parse(train={"deepspeed": "zero2.json"})) == []
 
 
 def test_differences_name_keys_and_values() -> None:

@@ -1,0 +1,100 @@
+"""Trainings of the other kinds: LoRA, SFT on demonstrations, and the main job on real questions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from runs_for_real import ROOT, finish, lines, write_config
+
+from rlkit.data.synthetic import generate
+
+pytestmark = pytest.mark.slow
+TRAIN = (sys.executable, "-m", "rlkit", "train")
+
+
+def test_lora_trains_and_saves_an_adapter(tmp_path: Path) -> None:
+    config = write_config(tmp_path, max_steps=2)
+    finish(
+        tmp_path, *TRAIN, str(config), "model.use_peft=true", "model.lora_r=4", "model.lora_target_modules=all-linear"
+    )
+    assert json.loads((tmp_path / "run/model/adapter_config.json").read_text())["r"] == 4
+    assert not (tmp_path / "run/model/model.safetensors").exists()
+
+
+def test_sft_learns_the_completions_and_not_the_prompts(tmp_path: Path) -> None:
+    rows = []
+    for row in generate("easy", rows=16, seed=3):
+        quote = f"<retrieval>{row['evidence'][0]}</retrieval>"
+        rows.append(json.dumps({**row, "completion": f"<think>{quote}</think> Answer: {row['golds'][0]}"}))
+    config = write_config(tmp_path)
+    (tmp_path / "demos.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    values = yaml.safe_load(config.read_text())
+    del (
+        values["rewards"],
+        values["curriculum"],
+        values["train"]["num_generations"],
+        values["train"]["max_completion_length"],
+    )
+    values |= {"method": "sft", "sources": {"demos": {"format": "records", "path": "demos.jsonl"}}}
+    values["train"] |= {"max_steps": 60, "learning_rate": 5e-3, "save_steps": 60}
+    config.write_text(yaml.safe_dump(values))
+    finish(tmp_path, *TRAIN, str(config))
+    losses = [row["loss"] for row in lines(tmp_path / "run/metrics.jsonl")]
+    assert losses[-1] < 0.5 * losses[0]
+
+    # the same loss, by hand: over the completion's tokens alone
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from rlkit.prompts import chat_prompt
+
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run/start_model")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run/start_model")
+    total, count = 0.0, 0
+    order = json.loads(json.dumps([json.loads(row) for row in rows]))
+    from curricula import constant, plan
+
+    first = plan(constant({"demos": 1.0}), {"demos": 16}, steps=60, per_step=8, seed=7).at(0)
+    for draw in first:
+        row = order[draw.index]
+        prompt = tokenizer.apply_chat_template(chat_prompt(row, None), add_generation_prompt=True, tokenize=False)
+        whole = prompt + row["completion"] + "<|im_end|>\n"
+        ids = torch.tensor([tokenizer(whole)["input_ids"]])
+        skip = len(tokenizer(prompt)["input_ids"])
+        logits = model(ids).logits[0, skip - 1 : -1]
+        total += torch.nn.functional.cross_entropy(logits, ids[0, skip:], reduction="sum").item()
+        count += ids.shape[1] - skip
+    assert losses[0] == pytest.approx(total / count, rel=1e-3)
+
+
+def test_the_main_job_on_real_questions(tmp_path: Path) -> None:
+    config = ROOT / "configs/quickstart/hotpotqa_musique.yaml"
+    if not (ROOT / "../shared/data").is_dir():
+        pytest.skip("the real data slices are not beside the project")
+    values = yaml.safe_load(config.read_text())
+    for spec in values["sources"].values():
+        spec["path"] = str(ROOT / spec["path"])
+    (tmp_path / "real.yaml").write_text(yaml.safe_dump(values))
+    finish(tmp_path, *TRAIN, "real.yaml")
+    run = tmp_path / "runs/real"
+    metrics = lines(run / "metrics.jsonl")
+    assert [row["step"] for row in metrics] == list(range(1, 21))
+    assert all(f"rewards/{part}/mean" in row for row in metrics for part in ("accuracy", "format", "grounding"))
+    assert metrics[0]["sources/easy/share"] == 1.0
+    assert sum(row.get("sources/hard/share", 0) for row in metrics[10:]) > sum(
+        row.get("sources/hard/share", 0) for row in metrics[:10]
+    )
+    for name in (
+        "config.yaml",
+        "environment.json",
+        "data.json",
+        "samples.jsonl",
+        "checkpoint-20",
+        "model",
+        "done.json",
+    ):
+        assert (run / name).exists(), name
