@@ -5,6 +5,7 @@ Knows nothing of the context: a right answer without a quote is right here and e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -51,11 +52,10 @@ class exact_match:
         return 0.0 if answer is None else float(any(same_answer(answer, gold) for gold in golds))
 
 
-def _golds(sample: Sample) -> list[str]:
-    golds = [gold for gold in sample.golds if gold.strip()]
-    if not golds:
+def _golds(sample: Sample) -> Sequence[str]:
+    if not sample.golds:
         raise RowError(
-            f"row {sample.id or '?'}: golds are {list(sample.golds)!r:.80}, but an answer can only be compared with text; "
-            "no completion could earn anything. Fill them in, or leave the row out."
+            f"row {sample.id or '?'}: has no golds that are not blank, so no answer could earn anything; fill them in, or "
+            "leave the row out."
         )
-    return golds
+    return sample.golds

@@ -55,7 +55,7 @@ class fact_coverage:
         check_share("threshold", self.threshold, "0.85 asks for 85 % of equal characters, 1 for verbatim quotes")
 
     def applies(self, sample: Sample) -> bool:
-        return has_passages(sample) and any(text.strip() for text in sample.evidence)
+        return has_passages(sample) and bool(sample.evidence)
 
     def __call__(self, sample: Sample) -> float | None:
         if not self.applies(sample):
@@ -65,7 +65,7 @@ class fact_coverage:
         book = open_book(tuple(sample.context))
         facts = folded_evidence(sample)
         found, lost = find_quotes(sample.care.spans, book, self.threshold, facts)
-        stretches = [_everywhere(quote, book, facts) for quote in found]
+        stretches = [_everywhere(quote, book) for quote in found]
         recall = self._recall(facts, stretches, book)
         precision = _precision(facts, stretches, book, sum(map(len, lost)))
         if self.measure == "recall":
@@ -94,9 +94,9 @@ def _precision(facts: tuple[str, ...], quotes: list[list[Range]], book: Book, lo
     return relevant / max(1, sum(end - start for start, end in quoted) + lost_chars)
 
 
-def _everywhere(quote: Quote, book: Book, facts: tuple[str, ...]) -> list[Range]:
+def _everywhere(quote: Quote, book: Book) -> list[Range]:
     """All stretches of the book that a quote may refer to: a sentence can stand in two passages."""
-    starts = places(quote.text, book, whole_words=quote.text not in facts)
+    starts = places(quote.text, book, whole_words=True)
     return [(start, start + len(quote.text)) for start in starts] or [(quote.start, quote.end)]
 
 

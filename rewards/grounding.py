@@ -96,7 +96,7 @@ def has_passages(sample: Sample) -> bool:
 
 def folded_evidence(sample: Sample) -> tuple[str, ...]:
     """The labelled supporting texts of a row, folded, each once."""
-    return tuple(dict.fromkeys(text for text in map(fold, sample.evidence) if text))
+    return tuple(dict.fromkeys(map(fold, sample.evidence)))
 
 
 def check_share(name: str, value: float, example: str) -> None:

@@ -32,6 +32,14 @@ def test_no_quote_and_wrong_quotes_score_0():
     assert three() == three("made up out of nothing") == three(OTHERS[1]) == [0.0, 0.0, 0.0]
 
 
+def test_slightly_altered_facts_are_covered():
+    fact = "Ana Costa was born in the old part of Lisbon."
+    row = Sample(context=["Nobody knows much of her. " + fact], evidence=[fact])
+    recall, precision, f1 = three(fact.replace("old part", "older part"), row=row)
+    assert recall == 1.0
+    assert min(precision, f1) > 0.95
+
+
 def test_altered_facts_are_not_covered():
     assert three("Eda hired Leo.", "Leo visited Fenmoor.") == [0.0, 0.0, 0.0]
 

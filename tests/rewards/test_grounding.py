@@ -120,6 +120,29 @@ def test_short_contexts_may_be_quoted_whole():
     assert rate(long_sentence, row=Sample(context=[long_sentence])) == 1.0
 
 
+def test_text_without_full_stops_is_no_sentence():
+    words = " ".join(f"word{i}" for i in range(200))
+    assert rate(words, row=Sample(context=[words])) < 0.5
+
+
+def test_a_little_more_than_the_evidence_is_free():
+    row = Sample(context=[*ROW.context, "So it was in those days, they say."], evidence=[LISBON, PLAN, COLD])
+    assert rate(LISBON, PLAN, COLD, "So it was in those days, they say.", row=row) == 1.0
+
+
+def test_in_a_tiny_context_quoting_everything_costs_too():
+    facts = ["Ada hired Leo.", "Leo visited Fenwick.", "Mara praised Kelmore.", "Ada visited Kestrin."]
+    row = Sample(context=[" ".join(facts)], evidence=[facts[1]])
+    assert rate(facts[1], row=row) == 1.0
+    assert rate(*facts, row=row) < 0.5
+    assert rate(" ".join(facts), row=row) < 0.5
+
+
+def test_invented_text_counts_as_quoted_too():
+    assert rate(LISBON, "invented " * 10) == 0.5
+    assert rate(LISBON, "invented " * 1_000) < 0.1
+
+
 def test_shifted_copies_of_one_quote_count_once():
     copies = [LISBON, LISBON[:-7], LISBON[8:], LISBON[16:], LISBON[24:-7]]
     assert rate(*copies) == 1.0

@@ -15,6 +15,10 @@ def test_well_formed_output_is_read_without_problems():
     )
 
 
+def test_white_space_before_the_thought_is_no_problem():
+    assert parse_care(f" \n\t{GOOD}\n").problems == ()
+
+
 def test_spans_keep_their_order_and_their_text_as_written():
     text = "<think><retrieval> b\n</retrieval>x<retrieval>a</retrieval><retrieval> b\n</retrieval></think>Answer:x"
     assert parse_care(text).spans == (" b\n", "a", " b\n")

@@ -182,6 +182,29 @@ def test_long_quotes_with_changed_words_are_found_in_long_contexts(length):
     assert text[match.start : match.end] == " ".join(context[5_000 : 5_000 + length])
 
 
+def test_words_left_out_do_not_push_the_ends_out_of_sight():
+    passages = [Passage("Emma is an 1815 comic and rather short novel by Jane Austen.")]
+    assert score("Emma is an 1815 comic and short novel by Jane Austen.", passages) > 0.9
+    passages = [Passage("Jane Austen wrote a comic and rather short novel named Emma")]
+    assert score("Jane Austen wrote a comic and short novel named Emma", passages) > 0.9
+
+
+def test_a_long_quote_is_judged_as_a_whole():
+    context = random_words(2_000, seed=4)
+    passages = [Passage(" ".join(context))]
+    half_invented = [*context[500:540], *random_words(40, seed=5)]
+    assert score(" ".join(half_invented), passages) == 0.0
+    worst_at_the_start = [*random_words(30, seed=6), *context[530:800]]
+    match = locate(" ".join(worst_at_the_start), passages)
+    assert match is not None
+    assert abs(match.start - len(" ".join(context[:500]))) < 60
+    assert match.end == len(" ".join(context[:800]))
+
+
+def test_scripts_without_blanks_are_quoted_anywhere():
+    assert score("東京は日本の首都", [Passage("彼は言う、東京は日本の首都である。")]) == 1.0
+
+
 def test_short_quotes_agree_with_rapidfuzz():
     context = random_words(300, seed=2)
     text = " ".join(context)
