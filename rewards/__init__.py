@@ -1,6 +1,6 @@
 """Rewards for retrieval-grounded reasoning: small parts, composed under names of your choice.
 
-Standard library, rapidfuzz and dateutil only: importing this package loads no trainer and no torch.
+Standard library and rapidfuzz only: importing this package loads no trainer and no torch.
 """
 
 from rewards import presets
