@@ -1,6 +1,8 @@
 """Every real row's own gold answer and evidence earn exactly 1 in each CARE part."""
 
 import json
+import random
+import re
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,17 @@ def test_a_changed_number_in_the_evidence_never_pays_more(samples):
         earned = quotes_in_context()(sample.with_completion(thinking(changed, "x")))
         intact = sum(a == b for a, b in zip(changed, sample.evidence, strict=True)) / len(changed)
         assert earned == pytest.approx(intact), sample.id
+
+
+def test_a_changed_name_or_an_added_negation_in_the_evidence_pays_nothing(samples):
+    chance = random.Random(0)
+    name = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{3,}\b")
+    names = sorted({match.group() for sample in samples for p in sample.context for match in name.finditer(p.text)})
+    for sample in samples:
+        for text in sample.evidence:
+            changed = [name.sub(lambda match: chance.choice([n for n in names if n != match[0]]), text, count=1)]
+            first, _, rest = text.strip().partition(" ")
+            changed.append(f"{first} {chance.choice(['not', 'never'])} {rest}")
+            for quote in changed:
+                earned = quotes_in_context()(sample.with_completion(thinking([quote], "x")))
+                assert earned == float(quote == text), (sample.id, quote)
