@@ -15,6 +15,7 @@ from rewards.answers import temporal_answer
 from rewards.errors import RowError
 from rewards.sample import Passage, Sample
 from rewards.temporal import temporal_consistency
+from rewards.text import has_words
 
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]{0,3}\s+")
 _MIN_WORDS = 4  # a quote with fewer words is continued with the next sentence, so that it says something by itself
@@ -59,7 +60,7 @@ def _sentence(passage: Passage, at: int) -> str:
         (
             text[starts[first] : end].strip()
             for end in [*starts[first + 1 :], len(text)]
-            if len(text[starts[first] : end].split()) >= _MIN_WORDS
+            if has_words(text[starts[first] : end], _MIN_WORDS)
         ),
         text.strip(),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -71,11 +72,22 @@ def _run(arguments: Sequence[str]) -> int:
         return 0
     if verb not in VERBS:
         raise RlkitError(f"no verb {verb!r}.{nearest(verb, VERBS)} Verbs: {', '.join(VERBS)}.")
+    _show_log()
     module_name, help_line, example = VERBS[verb]
     module = importlib.import_module(module_name)
     parser = argparse.ArgumentParser(prog=f"rlkit {verb}", description=help_line, epilog=f"example: {example}")
     module.add_arguments(parser)
     return module.main(parser.parse_args(arguments[1:]))
+
+
+def _show_log() -> None:
+    """What the toolkit has to tell goes to standard error; other libraries keep their own settings."""
+    log = logging.getLogger("rlkit")
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
 
 
 def _overview() -> str:

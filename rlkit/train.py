@@ -6,6 +6,7 @@ Everything that can be wrong with config, data or rewards is found before a mode
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from typing import Any
 
@@ -15,6 +16,8 @@ from rlkit.config import Config, lacking, load_config
 from rlkit.errors import ConfigError
 from rlkit.runs import Run, open_run, start, write_json
 from rlkit.sources import Planned, Sources, in_order, load_sources, plan_rows, within_budget
+
+_log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,6 +90,6 @@ def _plan(config: Config, run: Run, sources: Sources, tokenizer: Any, world: int
         for name, loaded in ready.loaded.items():
             reports[name]["budget"] = loaded.report.to_dict()
             if processes.rank() == 0 and (loaded.report.dropped or loaded.report.noted):
-                print(f"{name}: {loaded.report}", file=sys.stderr)
+                _log.info("%s: %s", name, loaded.report)
     processes.first(lambda: write_json(run.folder / "data.json", reports))
     return in_order(config, ready, *plan_rows(config, ready, world))
