@@ -98,3 +98,47 @@ def test_the_main_job_on_real_questions(tmp_path: Path) -> None:
         "done.json",
     ):
         assert (run / name).exists(), name
+
+
+def test_one_run_holds_both_tasks(tmp_path: Path) -> None:
+    """CARE and Memory-T1 rows in one curriculum, each scored by its own task's parts and `None` elsewhere."""
+    session = {"date": "2024-03-05T09:00:00", "utterances": [{"speaker": "Ann", "text": "We flew to Rome."}]}
+    rows = [
+        {
+            "id": f"m{number}", "task": "memory_t1", "kind": "choice", "question": "Where? A. Rome B. Oslo",
+            "golds": ["A"], "evidence": ["session_1"], "time_range": ["2024-03-01", None],
+            "sessions": [{"id": f"session_{k}", **session} for k in (1, 2)],
+        }
+        for number in range(20)
+    ]  # fmt: skip
+    config = write_config(tmp_path)
+    (tmp_path / "memory.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    values = yaml.safe_load(config.read_text())
+    values["sources"] = {
+        "care": {"format": "records", "path": "easy.jsonl"},
+        "memory": {"format": "records", "path": "memory.jsonl"},
+    }
+    values["curriculum"] = {"kind": "linear", "start": {"care": 1, "memory": 0}, "end": {"care": 0, "memory": 1}}
+    values["rewards"] = {
+        "accuracy": {"use": "token_f1", "weight": 0.7, "task": "care"},
+        "format": {"use": "care_format", "weight": 0.3, "task": "care"},
+        "memory_format": {"use": "memory_format", "weight": 1.0, "task": "memory_t1"},
+        "answer": {"use": "temporal_answer", "weight": 0.6, "task": "memory_t1"},
+        "evidence": {"use": "jaccard_evidence", "weight": 0.2, "task": "memory_t1"},
+        "temporal": {"use": "temporal_consistency", "weight": 0.2, "task": "memory_t1"},
+    }
+    config.write_text(yaml.safe_dump(values))
+    finish(tmp_path, *TRAIN, str(config))
+    samples = lines(tmp_path / "run/samples.jsonl")
+    seen = {sample["task"] for sample in samples}
+    assert seen == {"care", "memory_t1"}
+    for sample in samples:
+        parts = sample["score"]["parts"]
+        if sample["task"] == "care":
+            assert parts["accuracy"] is not None
+            assert parts["memory_format"] is parts["answer"] is parts["evidence"] is parts["temporal"] is None
+            assert sample["score"]["maximum"] == pytest.approx(1.0)
+        else:
+            assert parts["accuracy"] is parts["format"] is None
+            assert parts["memory_format"] == -0.5  # a model without training writes no JSON
+            assert sample["score"]["total"] == -0.5
