@@ -22,7 +22,7 @@ BACKENDS = ("rank_bm25", "bm25s")
 
 _WORD = re.compile(r"[^\W_]+")
 # Written out, because the names in `calendar` follow the locale of the process.
-_MONTHS = "january february march april may june july august september october november december".split()
+_MONTH_NAMES = "january february march april may june july august september october november december"
 _SUFFIXES = ("ing", "ied", "ies", "ed", "es", "s")
 # BM25+ and not Okapi: in a memory of few sessions most words stand in most of them, where Okapi's idf turns negative,
 # so that a session would rank lower for holding the word that is asked for.
@@ -154,7 +154,7 @@ def _date_words(date: str) -> list[str]:
     if fields is None:
         return words(date)
     year, month, day = (*fields, None, None)[:3]
-    written = [str(year), _MONTHS[month - 1] if month else "", str(day or "")]
+    written = [str(year), _MONTH_NAMES.split()[month - 1] if month else "", str(day or "")]
     return words(" ".join(written))
 
 
