@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import date, datetime, timedelta
-from typing import Any, cast
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
 
 from rewards.dates import first_moment, last_moment, read_date
 from rewards.parse_memory import session_key
@@ -20,10 +20,11 @@ from rlkit.errors import ConfigError, DataError, nearest
 from rlkit.memory.prompt import session_text
 from rlkit.memory.retriever import Ranked, rank
 
+if TYPE_CHECKING:
+    from rlkit.memory.time_range import Predictor
+
 TIME_RANGES = ("none", "annotated", "rules")
 
-Bound = date | str | None
-Predict = Callable[[str, str | None], tuple[Bound, Bound]]
 _EVER = (datetime.min, datetime.max)
 
 
@@ -94,7 +95,7 @@ class Candidates:
         return cls(**given)
 
     def apply(
-        self, record: Record, count_tokens: Callable[[str], int] | None, predict: Predict | None = None
+        self, record: Record, count_tokens: Callable[[str], int] | None, predict: Predictor | None = None
     ) -> tuple[Record, Told]:
         """The record with the sessions that its prompt shall show, in chronological order, and what became of the rest.
 
@@ -145,12 +146,12 @@ class Candidates:
             problem=_problem(narrowed, bool(gold)),
         )
 
-    def _span(self, record: Record, predict: Predict | None) -> tuple[datetime, datetime] | None:
+    def _span(self, record: Record, predict: Predictor | None) -> tuple[datetime, datetime] | None:
         """The range, widened; None where neither bound is known."""
         if predict is None and self.time_range == "rules":
             from rlkit.memory.time_range import rule_based
 
-            predict = rule_based()
+            predict = rule_based(margin_days=0)  # it is widened below
         if predict is not None:
             start, end = predict(record["question"], record.get("asked_at"))
         elif self.time_range == "annotated":
@@ -262,12 +263,11 @@ def _filled(stages: Iterable[tuple[str, list[str]]]) -> dict[str, tuple[str, ...
     return {stage: tuple(names) for stage, names in stages if names}
 
 
-def _moment(bound: Bound, moment: Callable[..., datetime], where: str) -> datetime:
-    text = bound.isoformat() if isinstance(bound, date) else str(bound)
-    fields = read_date(text)
+def _moment(bound: str, moment: Callable[..., datetime], where: str) -> datetime:
+    fields = read_date(bound)
     if fields is None:
         raise DataError(
-            f"{where} has the bound {text!r:.80}, which cannot be read, so no session can be compared with it; write it as "
+            f"{where} has the bound {bound!r:.80}, which cannot be read, so no session can be compared with it; write it as "
             "2024-03-05 or 2024-03-05T09:00:00, or null where it is unknown."
         )
     return moment(fields)

@@ -41,7 +41,7 @@ def memory_body(record: Mapping[str, Any]) -> str:
     Asked at: 2024-05-01, Wednesday
     """
     sessions = [session_text(session) for session in record.get("sessions") or ()]
-    asked = f"\nAsked at: {_written(record['asked_at'])}" if record.get("asked_at") else ""
+    asked = f"\nAsked at: {written_date(record['asked_at'])}" if record.get("asked_at") else ""
     return "\n\n".join([*sessions, f"Question: {record['question']}{asked}"])
 
 
@@ -51,7 +51,7 @@ def session_text(session: Mapping[str, Any]) -> str:
     An utterance's time is left out where it is the session's, and its day where that is the session's.
     """
     date = session.get("date")
-    lines = [f"{session['id']} ({_written(date) if date else 'no date'})"]
+    lines = [f"{session['id']} ({written_date(date) if date else 'no date'})"]
     start = read_date(date) if date else None
     for said in session.get("utterances") or ():
         time = _time(said["time"], start) if said.get("time") else ""
@@ -63,13 +63,13 @@ def session_text(session: Mapping[str, Any]) -> str:
 def _time(text: str, session: Fields | None) -> str:
     fields = read_date(text)
     if fields is None or session is None or fields[:3] != session[:3]:
-        return f"[{_written(text)}] "
+        return f"[{written_date(text)}] "
     if fields == session or len(fields) < 6:
         return ""
     return f"[{_clock(fields)}] "
 
 
-def _written(text: str) -> str:
+def written_date(text: str) -> str:
     """A date with its weekday, which small models cannot work out; as it stands where it cannot be read."""
     fields = read_date(text)
     if fields is None:
