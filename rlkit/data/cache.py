@@ -97,6 +97,8 @@ def _batches(records: Iterable[Record]) -> Iterator[list[dict[str, Any]]]:
     for record in records:
         rows.append(to_row(record))
         chars += sum(len(passage["text"]) for passage in record["context"])
+        for session in record.get("sessions") or ():
+            chars += sum(len(said["text"]) for said in session["utterances"])
         if len(rows) == BATCH_ROWS or chars > BATCH_CHARS:
             yield rows
             rows, chars = [], 0

@@ -26,6 +26,7 @@ SUFFIXES = (".json", ".jsonl", ".parquet", ".gz")
 _BOM = b"\xef\xbb\xbf"
 _CHUNK_BYTES = 1 << 18
 _BATCH_ROWS = 500
+_BATCH_BYTES = 8_000_000  # in Arrow; as Python objects several times as much
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
@@ -64,7 +65,9 @@ def head(path: Path) -> Head | None:
 def dataset_rows(dataset: datasets.Dataset, name: str) -> Iterator[tuple[str, Row]]:
     """Yield `(where, row)` of a `datasets.Dataset` in the order of its rows."""
     number = 0
-    for table in dataset.with_format("arrow").iter(_BATCH_ROWS):
+    bytes_per_row = dataset.data.nbytes // max(1, dataset.data.num_rows)
+    rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, bytes_per_row)))
+    for table in dataset.with_format("arrow").iter(rows):
         for row in table.to_pylist():
             number += 1
             yield f"{name}: row {number}", row

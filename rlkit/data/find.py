@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class Source:
     revision: str | None = None
     limit: int | None = None
     where: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)  # further files, by the keys that the format declares
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,13 @@ class Found:
     identity: list[Any]
     paths: tuple[Path, ...] = ()
     dataset: datasets.Dataset | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
-def parse_source(spec: Mapping[str, Any], where: str, formats: Collection[str]) -> Source:
-    """The checked entry; raises `ConfigError` with the config path.
+def parse_source(
+    spec: Mapping[str, Any], where: str, formats: Collection[str], file_keys: Collection[str] = ()
+) -> Source:
+    """The checked entry; `file_keys` are the keys of the format's further files. Raises `ConfigError` with the config path.
 
     >>> parse_source({"format": "drop", "path": "ucinlp/drop", "split": "train"}, "sources.easy", ["drop"]).split
     'train'
@@ -55,14 +59,14 @@ def parse_source(spec: Mapping[str, Any], where: str, formats: Collection[str]) 
     """
     if not isinstance(spec, Mapping):
         raise ConfigError(f"{where}: {spec!r:.60} is no source; write {{format: ..., path: ...}}.")
-    keys = [item.name for item in fields(Source)]
+    keys = [item.name for item in fields(Source) if item.name != "files"] + list(file_keys)
     for key in spec:
         if key not in keys:
             raise ConfigError(f"{where}.{key}: no such key; there are {', '.join(keys)}.{nearest(str(key), keys)}")
     for key in ("format", "path"):
         if spec.get(key) is None:
             raise ConfigError(f"{where}.{key}: missing; a source needs a format and a path.")
-    for key in ("format", "path", "subset", "split", "revision"):
+    for key in ("format", "path", "subset", "split", "revision", *file_keys):
         if not isinstance(spec.get(key), str | None):
             raise ConfigError(f"{where}.{key}: {spec[key]!r} is no text; put it in quotes.")
     if spec["format"] not in formats:
@@ -77,11 +81,22 @@ def parse_source(spec: Mapping[str, Any], where: str, formats: Collection[str]) 
             f"{where}.where: {spec['where']!r:.60} must map measures to ranges: {{context_words: [null, 300]}}."
         )
     given: dict[str, Any] = {key: value for key, value in spec.items() if value is not None}
-    return Source(**{**given, "where": dict(given.get("where", {}))})
+    further = {key: given.pop(key) for key in file_keys if key in given}
+    return Source(**{**given, "where": dict(given.get("where", {})), "files": further})
 
 
 def find(source: Source, where: str, base_dir: Path) -> Found:
-    """The files or the data set that `source.path` names; raises `DataError` that says what was tried."""
+    """The files or the data set that the entry names; raises `DataError` that says what was tried."""
+    found = _main(source, where, base_dir)
+    further = {key: base_dir / Path(path).expanduser() for key, path in source.files.items()}
+    for key, full in further.items():
+        if not full.is_file():
+            raise DataError(f"{where}.{key}: {_missing(full)}")
+    contents = [(key, files.digest(full)) for key, full in further.items()]
+    return replace(found, identity=[*found.identity, *contents], files=further)
+
+
+def _main(source: Source, where: str, base_dir: Path) -> Found:
     full = base_dir / Path(source.path).expanduser()
     if full.is_dir():
         return _saved(source, where, full)

@@ -98,6 +98,9 @@ class Head(NamedTuple):
     inner_key: str | None
 
 
+Records = Callable[[Row, Report, str], Iterable[Record]]
+
+
 @dataclass(frozen=True)
 class Layout:
     """One data set's layout.
@@ -106,13 +109,17 @@ class Layout:
     `records(row, report, where)`: the records in one row; what it leaves out it counts in the report.
     `claims(head)` and `rows(path)`: set where the original release is one JSON object instead of rows;
     `claims` knows it by its beginning, `rows` streams `(where, row)` out of it.
+    `files` and `with_files`: set where a release has its rows in several files. `files` are the keys under which
+    a source names the further ones; `with_files(paths)` gives what then takes the place of `records`.
     """
 
     name: str
     columns: tuple[tuple[str, ...], ...]
-    records: Callable[[Row, Report, str], Iterable[Record]]
+    records: Records
     claims: Callable[[Head], bool] | None = None
     rows: Callable[[Path], Iterator[tuple[str, Row]]] | None = None
+    files: tuple[str, ...] = ()
+    with_files: Callable[[Mapping[str, Path]], Records] | None = None
 
     def fits(self, columns: Iterable[str]) -> bool:
         """Whether rows with these columns are in one of the layout's forms."""

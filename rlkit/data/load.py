@@ -16,7 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlkit.data import cache, drop, files, hotpotqa, jsonl, ms_marco, musique
+from rlkit.data import cache, drop, files, hotpotqa, jsonl, locomo, ms_marco, musique, time_dialog
 from rlkit.data.find import Found, Source, find, parse_source
 from rlkit.data.layout import MAX_EXAMPLES, Layout, Report, Row
 from rlkit.data.record import Record, missing_hint, to_record
@@ -25,9 +25,8 @@ from rlkit.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import datasets
 
-LAYOUTS = {
-    layout.name: layout for layout in (hotpotqa.LAYOUT, musique.LAYOUT, drop.LAYOUT, ms_marco.LAYOUT, jsonl.LAYOUT)
-}
+_MODULES = (hotpotqa, musique, drop, ms_marco, time_dialog, locomo, jsonl)
+LAYOUTS: dict[str, Layout] = {module.LAYOUT.name: module.LAYOUT for module in _MODULES}
 _log = logging.getLogger(__name__)
 _LOG_EVERY_ROWS = 100_000
 
@@ -60,7 +59,8 @@ def load_source(
     A `synthetic` source has the options of `synthetic.generate` in place of a path. Else `path` is a local
     file, a pattern (`data/*.jsonl`), a folder saved by `datasets`, or a hub id; relative paths start at
     `base_dir`, by default the current directory. The entry's `where` maps measures of `curricula.difficulty`
-    to `[lowest, highest]`; `limit` then keeps the first rows. Files are streamed: no more than a batch of
+    to `[lowest, highest]`; `limit` then keeps the first rows. A layout that has several files names the others
+    under keys of its own, such as `contexts` of `time_dialog`. Files are streamed: no more than a batch of
     rows is held as Python objects. Conversions are kept in `cache_dir`, by default beside those of
     `datasets`, under the content of the files.
 
@@ -71,7 +71,8 @@ def load_source(
     if isinstance(spec, Mapping) and spec.get("format") == "synthetic":
         source, found, records = _generated(spec, where)
     else:
-        source = parse_source(spec, where, [*LAYOUTS, "synthetic"])
+        layout = LAYOUTS.get(str(spec.get("format"))) if isinstance(spec, Mapping) else None
+        source = parse_source(spec, where, [*LAYOUTS, "synthetic"], layout.files if layout else ())
         found = find(source, where, Path.cwd() if base_dir is None else base_dir)
         records = partial(_records, LAYOUTS[source.format], found)
     folder = cache.default_folder() if cache_dir is None else cache_dir
@@ -129,11 +130,12 @@ def _counted(records: Iterable[Record], report: Report, limit: int | None, name:
 
 
 def _records(layout: Layout, found: Found, report: Report) -> Iterator[Record]:
+    records = layout.with_files(found.files) if layout.with_files else layout.records
     for where, row in _rows(layout, found):
         if not layout.fits(row):
             raise DataError(f"{where}: {_wrong_columns(layout, row)}")
         try:
-            yield from layout.records(row, report, where)
+            yield from records(row, report, where)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
                 f"{where}: this row has the columns of format {layout.name!r} but not its shape "
