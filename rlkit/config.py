@@ -43,9 +43,10 @@ class Prompt:
 class Config:
     """Everything that decides a run; two equal configs give equal runs on equal software.
 
-    `sources` name the data, `curriculum` their shares (one source needs none), `rewards` the parts
-    (grpo only), `model` and `train` are TRL's fields, `scratch` describes a randomly initialised model instead of a
-    pretrained one. At most `samples_per_step` completions a step are written to samples.jsonl.
+    `sources` name the data, `memory` chooses the sessions that a prompt shows (absent: all), `curriculum` the sources'
+    shares (one source needs none), `rewards` the parts of a GRPO run (absent: the preset of `task`); `model` and `train`
+    are TRL's fields, `scratch` describes a randomly initialised model instead of a pretrained one. At most
+    `samples_per_step` completions a step are written to samples.jsonl.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Config:
     model: Mapping[str, Any] = field(default_factory=dict)
     scratch: Mapping[str, Any] | None = None
     prompt: Prompt = field(default_factory=Prompt)
+    memory: Mapping[str, Any] | None = None
     curriculum: Mapping[str, Any] | None = None
     rewards: str | Mapping[str, Any] | None = None
     samples_per_step: int = 64
@@ -115,8 +117,8 @@ def parse_config(values: Mapping[str, Any], *, where: str = "config", default_na
             "from exactly one of them: a model's name or folder, or the shape of a randomly initialised model."
         )
     rewards = given.get("rewards")
-    if method == "grpo" and not rewards:
-        raise ConfigError(f"{where}: rewards: missing; GRPO needs at least one, e.g. `rewards: care`.")
+    if method == "grpo" and rewards is None:
+        rewards = task
     if method == "sft" and rewards:
         raise ConfigError(f"{where}: rewards: given, but method sft uses none; remove the section or set method: grpo.")
     return Config(
@@ -288,6 +290,13 @@ def _prompt(section: Any, where: str) -> Prompt:
     if system is not None and not isinstance(system, str):
         raise ConfigError(f"{where}.system: is {system!r}, but must be text, `default`, or null for no system message.")
     return Prompt(limit, system)
+
+
+def _memory(section: Any, where: str) -> dict[str, Any]:
+    from rlkit.memory.candidates import Candidates
+
+    Candidates.from_config(section, where)  # its options are checked where they are declared
+    return dict(section)
 
 
 def _one_of(value: Any, options: tuple[str, ...], where: str) -> str:

@@ -1,26 +1,20 @@
-"""From the config's sources to the rows that a trainer walks: loaded, turned into prompts, put in planned order.
+"""From the config's sources to the rows that a trainer walks: loaded, put in planned order, turned into prompts.
 
-Knows loaders, prompts, budget and plan, and what `rlkit check` shows of them; knows no trainer.
+Knows loaders, prompts and plan; knows no tokenizer and no trainer.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from curricula import Plan, Schedule, from_config, plan
 from rlkit.batches import Batches, batches
 from rlkit.config import Config
-from rlkit.data import cache
-from rlkit.data.budget import fit
-from rlkit.data.layout import Report
 from rlkit.data.load import Loaded, load_source
 from rlkit.data.record import Record, to_record
-from rlkit.errors import ConfigError, DataError
+from rlkit.errors import ConfigError
 from rlkit.prompts import chat_prompt
 
 if TYPE_CHECKING:
@@ -92,70 +86,6 @@ def schedule_of(config: Config) -> Schedule:
         return from_config(config.to_dict()["curriculum"], list(config.sources))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def within_budget(config: Config, sources: Sources, tokenizer: Any) -> Sources:
-    """The sources with every row's prompt within `prompt.max_tokens`; without a limit the sources as they are.
-
-    Passages are dropped whole, distractors first; a row that would have to lose evidence is left out. Both are counted
-    in the source's report. The result is kept beside the converted data, so that it is tokenised once.
-    """
-    if config.prompt.max_tokens is None:
-        return sources
-    fitted = {}
-    for name, source in sources.loaded.items():
-        files = [Path(file["filename"]).stem for file in source.rows.cache_files]
-        digest = hashlib.blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=16).hexdigest()
-        spec = config.to_dict()["sources"][name]
-        key = cache.key("fit", files, spec, asdict(config.prompt), digest, tokenizer.chat_template)
-        fitted[name] = _fitted(config, name, source, tokenizer, cache.default_folder() / key)
-    return Sources(fitted)
-
-
-def _fitted(config: Config, name: str, source: Loaded, tokenizer: Any, target: Path) -> Loaded:
-    arrow, stored = target.with_suffix(".arrow"), target.with_suffix(".json")
-    rows = cache.open_rows(arrow)
-    if rows is None or not stored.is_file():
-        report = Report()
-        records = _fitting(config, source.rows, tokenizer, report)
-
-        def fill(draft: Path) -> None:
-            cache.write_rows(draft, records, report)
-            cache.write(stored, lambda path: _write_report(path, report))
-
-        cache.write(arrow, fill)
-        rows = cache.open_rows(arrow)
-    report = Report.from_dict(json.loads(stored.read_text(encoding="utf-8")))
-    if rows is None or not len(rows):
-        raise DataError(
-            f"sources.{name}: no row fits into prompt.max_tokens = {config.prompt.max_tokens}, so there is nothing to train "
-            f"on; raise it.\n{report}"
-        )
-    return Loaded(rows, report)
-
-
-def _fitting(config: Config, rows: Dataset, tokenizer: Any, report: Report) -> Iterator[Record]:
-    limit = config.prompt.max_tokens or 0
-
-    def count(text: str) -> int:
-        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    frame = chat_prompt({"question": "", "context": []}, config.prompt.system)
-    other = len(tokenizer.apply_chat_template(frame, add_generation_prompt=True, return_dict=True)["input_ids"])
-    for row in rows:
-        record = to_record(row)
-        fitted, told = fit(record, limit, count, other_tokens=other)
-        if fitted is None:
-            report.drop(f"over prompt.max_tokens = {limit}: {told.problem}", record["id"])
-            continue
-        if told.dropped:
-            report.note("distractor passages dropped to fit prompt.max_tokens", record["id"])
-        report.keep()
-        yield fitted
-
-
-def _write_report(path: Path, report: Report) -> None:
-    path.write_text(json.dumps(report.to_dict()), encoding="utf-8")
 
 
 def in_order(config: Config, sources: Sources, order: Plan, sums: Batches) -> Planned:

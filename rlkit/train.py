@@ -14,8 +14,9 @@ from rewards import Weighted
 from rewards.config import from_config as rewards_from_config
 from rlkit.config import Config, lacking, load_config
 from rlkit.errors import ConfigError
+from rlkit.fitting import fitted
 from rlkit.runs import Run, open_run, start, write_json
-from rlkit.sources import Planned, Sources, in_order, load_sources, plan_rows, within_budget
+from rlkit.sources import Planned, Sources, in_order, load_sources, plan_rows
 
 _log = logging.getLogger(__name__)
 
@@ -83,12 +84,12 @@ def _train(config: Config, run: Run, reward: Weighted | None, sources: Sources, 
 def _plan(config: Config, run: Run, sources: Sources, tokenizer: Any, world: int) -> Planned:
     from rlkit.training import processes
 
-    processes.first(lambda: within_budget(config, sources, tokenizer).sizes())  # fills the cache once, for all
-    ready = within_budget(config, sources, tokenizer)
+    processes.first(lambda: fitted(config, sources, tokenizer).sizes())  # fills the cache once, for all
+    ready = fitted(config, sources, tokenizer)
     reports = {name: {"read": sources.loaded[name].report.to_dict()} for name in sources.loaded}
-    if config.prompt.max_tokens is not None:
+    if ready is not sources:
         for name, loaded in ready.loaded.items():
-            reports[name]["budget"] = loaded.report.to_dict()
+            reports[name]["prompts"] = loaded.report.to_dict()
             if processes.rank() == 0 and (loaded.report.dropped or loaded.report.noted):
                 _log.info("%s: %s", name, loaded.report)
     processes.first(lambda: write_json(run.folder / "data.json", reports))

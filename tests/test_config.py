@@ -48,6 +48,13 @@ def test_defaults() -> None:
     assert config.setting("shuffle_dataset") is False
 
 
+def test_the_task_names_the_preset_where_no_rewards_are_given() -> None:
+    assert parse(rewards=None).rewards == "care"
+    assert parse(rewards=None, task="memory_t1").rewards == "memory_t1"
+    sft = {key: value for key, value in MINIMAL.items() if key != "rewards"} | {"method": "sft"}
+    assert parse_config(sft).rewards is None
+
+
 def test_a_config_cannot_be_changed() -> None:
     config = parse(train={"max_steps": 3})
     with pytest.raises(TypeError):
@@ -73,7 +80,7 @@ def test_saved_form_reads_back_equal() -> None:
         ({"train": {"reward_weights": [1]}}, "train.reward_weights: is set by rlkit; weights stand under rewards:"),
         ({"model": {}}, "model.model_name_or_path and scratch are neither given"),
         ({"scratch": {"hidden_size": 8}}, "model.model_name_or_path and scratch are both given"),
-        ({"rewards": None}, "rewards: missing; GRPO needs at least one"),
+        ({"memory": {"topk": 3}}, "memory.topk: no such key. Did you mean 'top_k'?"),
         ({"method": "sft"}, "rewards: given, but method sft uses none"),
         ({"sources": {}}, "sources: none given"),
         ({"sources": {"s": {"path": "x"}}}, "sources.s: is {'path': 'x'}, but needs a format"),

@@ -1,0 +1,120 @@
+"""What of a record its prompt shows: candidate sessions of a memory, and passages within the token budget.
+
+The result is kept beside the converted data, so that a source is tokenised once. Knows tokenizers as something that
+counts; knows no trainer and no plan.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlkit import prompts
+from rlkit.config import Config
+from rlkit.data import cache, files
+from rlkit.data.budget import fit
+from rlkit.data.layout import Report
+from rlkit.data.load import Loaded
+from rlkit.data.record import Record
+from rlkit.errors import DataError
+from rlkit.memory.candidates import Candidates
+
+if TYPE_CHECKING:
+    from rlkit.sources import Sources
+
+
+def fitted(config: Config, sources: Sources, tokenizer: Any) -> Sources:
+    """The sources as their prompts show them; without `prompt.max_tokens` and `memory:` the sources as they are.
+
+    Passages are dropped whole, distractors first; sessions are chosen as `memory:` says. A row that would have to lose
+    all its evidence is left out. All of it is counted in the source's report. Raises `DataError` where no row is left.
+    """
+    if config.prompt.max_tokens is None and config.memory is None:
+        return sources
+    tokens = hashlib.blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=16).hexdigest()
+    made = {}
+    for name, source in sources.loaded.items():
+        rows = [Path(file["filename"]).stem for file in source.rows.cache_files]
+        options = [config.to_dict()["sources"][name], asdict(config.prompt), config.to_dict()["memory"]]
+        key = cache.key("fitted", _code(), rows, options, tokens, tokenizer.chat_template)
+        made[name] = _kept(config, name, source, tokenizer, cache.default_folder() / key)
+    return type(sources)(made)
+
+
+@functools.cache
+def _code() -> list[str]:
+    here = Path(__file__)
+    return [
+        files.digest(path) for path in (here, Path(prompts.__file__), *sorted((here.parent / "memory").glob("*.py")))
+    ]
+
+
+def _kept(config: Config, name: str, source: Loaded, tokenizer: Any, target: Path) -> Loaded:
+    arrow, stored = target.with_suffix(".arrow"), target.with_suffix(".json")
+    rows = cache.open_rows(arrow)
+    if rows is None or not stored.is_file():
+        report = Report()
+        records = _fit_all(config, source, tokenizer, report)
+
+        def fill(draft: Path) -> None:
+            cache.write_rows(draft, records, report)
+            cache.write(stored, lambda path: _write_report(path, report))
+
+        cache.write(arrow, fill)
+        rows = cache.open_rows(arrow)
+    report = Report.from_dict(json.loads(stored.read_text(encoding="utf-8")))
+    if rows is None or not len(rows):
+        raise DataError(f"sources.{name}: no row fits into its prompt, so there is nothing to train on.\n{report}")
+    return Loaded(rows, report)
+
+
+def _write_report(path: Path, report: Report) -> None:
+    path.write_text(json.dumps(report.to_dict()), encoding="utf-8")
+
+
+def _fit_all(config: Config, source: Loaded, tokenizer: Any, report: Report) -> Iterator[Record]:
+    def count(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    frame = prompts.chat_prompt({"question": "", "context": []}, config.prompt.system)
+    other = len(tokenizer.apply_chat_template(frame, add_generation_prompt=True, return_dict=True)["input_ids"])
+    choose = None if config.memory is None else Candidates.from_config(config.to_dict()["memory"])
+    for record in source.records():
+        shown = fit_record(record, choose, config.prompt.max_tokens, count, other, report)
+        if shown is not None:
+            report.keep()
+            yield shown
+
+
+def fit_record(
+    record: Record,
+    choose: Candidates | None,
+    max_tokens: int | None,
+    count: Callable[[str], int],
+    other_tokens: int,
+    report: Report,
+) -> Record | None:
+    """The record as its prompt shows it, or None where it is left out; both are counted in `report`."""
+    row_id = record["id"]
+    if record["task"] == "memory_t1":
+        if choose is None:
+            return record
+        shown, told = choose.apply(record, count)
+        told.note(report, row_id)
+        if told.problem:
+            report.drop(told.problem, row_id)
+            return None
+        return shown
+    if max_tokens is None:
+        return record
+    shorter, told_fit = fit(record, max_tokens, count, other_tokens=other_tokens)
+    if shorter is None:
+        report.drop(f"over prompt.max_tokens = {max_tokens}: {told_fit.problem}", row_id)
+    elif told_fit.dropped:
+        report.note("distractor passages dropped to fit prompt.max_tokens", row_id)
+    return shorter
