@@ -1,0 +1,225 @@
+"""The endpoint against a real HTTP server on loopback that answers well, badly, late or not at first."""
+
+import json
+import pickle
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from rlkit.endpoint import Endpoint, EndpointError
+from rlkit.errors import ConfigError
+
+pytest.importorskip("openai", reason="the extra `llm` is not installed")
+
+ASK = [{"role": "user", "content": "Who wrote Emma?"}]
+
+
+def completion(text, **usage):
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [choice],
+        "usage": usage or None,
+    }
+
+
+class Server:
+    """Plays a list of (status, body); the last one repeats. Bodies: object = JSON, bytes = as they are, callable = of the request."""
+
+    def __init__(self, *script, delay_seconds=0.0):
+        self.script, self.requests, self.busy, self.most_busy = list(script), [], 0, 0
+        self.lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with server.lock:
+                    server.requests.append(
+                        (self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+                    )
+                    server.busy += 1
+                    server.most_busy = max(server.most_busy, server.busy)
+                    status, answer = server.script.pop(0) if len(server.script) > 1 else server.script[0]
+                time.sleep(delay_seconds)
+                if callable(answer):
+                    answer = answer(body)
+                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                with server.lock:
+                    server.busy -= 1
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json" if not data.startswith(b"<") else "text/html")
+                self.send_header("retry-after-ms", "1")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.http.server_port}/v1"
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "not-for-this-server")
+    servers = []
+
+    def start(*script, **options):
+        servers.append(Server(*script, **options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.http.shutdown()
+        server.http.server_close()
+
+
+def test_an_answer_comes_with_its_tokens_and_the_settings_are_passed(serve):
+    server = serve((200, completion("Jane Austen", prompt_tokens=11, completion_tokens=2, total_tokens=13)))
+    endpoint = Endpoint(server.url, "m", sampling={"temperature": 0.5, "seed": 3, "extra_body": {"top_k": 5}})
+    reply = pickle.loads(pickle.dumps(endpoint)).ask(ASK)
+    assert (reply.text, reply.finish_reason, reply.prompt_tokens, reply.completion_tokens) == (
+        "Jane Austen",
+        "stop",
+        11,
+        2,
+    )
+    path, _, body = server.requests[0]
+    assert path == "/v1/chat/completions"
+    assert body == {"model": "m", "messages": ASK, "temperature": 0.5, "seed": 3, "top_k": 5}
+
+
+def test_a_server_that_counts_no_tokens_and_an_empty_answer_are_no_errors(serve):
+    reply = Endpoint(serve((200, completion(None))).url, "m").ask(ASK)
+    assert (reply.text, reply.prompt_tokens, reply.completion_tokens) == ("", 0, 0)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_server_is_asked_again(serve, status):
+    server = serve((status, {"error": {"message": "later"}}), (status, {}), (200, completion("yes")))
+    assert Endpoint(server.url, "m", max_retries=2).ask(ASK).text == "yes"
+    assert len(server.requests) == 3
+
+
+def test_after_the_last_retry_the_error_says_who_and_what(serve):
+    server = serve((429, {"error": {"message": "quota used up"}}))
+    with pytest.raises(EndpointError, match=r"^m at http://127\.0\.0\.1:[0-9]+/v1 answered 429: .*quota used up"):
+        Endpoint(server.url, "m", max_retries=1).ask(ASK)
+    assert len(server.requests) == 2
+
+
+def test_a_refusal_is_not_repeated(serve):
+    server = serve((404, {"error": {"message": "no such model"}}))
+    with pytest.raises(EndpointError, match=r"no such model.*correct model, or base_url"):
+        Endpoint(server.url, "m").ask(ASK)
+    assert len(server.requests) == 1
+
+
+def test_a_slow_server_is_left(serve):
+    server = serve((200, completion("late")), delay_seconds=0.5)
+    with pytest.raises(EndpointError, match=r"no answer within 0\.05 s; raise timeout_seconds"):
+        Endpoint(server.url, "m", timeout_seconds=0.05, max_retries=0).ask(ASK)
+
+
+def test_no_server(serve):
+    server = serve((200, {}))
+    server.http.server_close()
+    with pytest.raises(EndpointError, match="out of reach"):
+        Endpoint(server.url, "m", max_retries=0).ask(ASK)
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>hello</html>", b'{"choi', {"choices": []}, {"choices": None}, {"detail": "x"}, [1]]
+)
+def test_what_is_no_chat_completion_is_an_error(serve, body):
+    with pytest.raises(EndpointError, match="base_url, which usually ends in /v1"):
+        Endpoint(serve((200, body)).url, "m", max_retries=0).ask(ASK)
+
+
+def test_the_key_comes_from_the_named_variable_and_shows_nowhere(serve, monkeypatch):
+    server = serve((401, lambda body: {"error": {"message": "bad key sk-secret"}}))
+    endpoint = Endpoint(server.url, "m", key_variable="LAB_KEY")
+    monkeypatch.delenv("LAB_KEY", raising=False)
+    with pytest.raises(ConfigError, match="LAB_KEY"):
+        endpoint.ask(ASK)
+    monkeypatch.setenv("LAB_KEY", "sk-secret")
+    with pytest.raises(EndpointError, match="401") as caught:
+        endpoint.ask(ASK)
+    assert server.requests[0][1]["authorization"] == "Bearer sk-secret"
+    assert "sk-secret" not in str(caught.value) + repr(endpoint) + str(pickle.dumps(endpoint))
+
+
+def test_without_a_named_variable_no_key_of_another_service_is_sent(serve):
+    server = serve((200, completion("yes")))
+    Endpoint(server.url, "m").ask(ASK)
+    assert "not-for-this-server" not in json.dumps(server.requests[0][1])
+
+
+def test_many_are_asked_at_once_but_never_more_than_allowed_and_come_back_in_order(serve):
+    server = serve((200, lambda body: completion(body["messages"][0]["content"])), delay_seconds=0.02)
+    endpoint = Endpoint(server.url, "m", concurrency=3)
+    texts = [str(i) for i in range(12)]
+    replies = endpoint.each(lambda text: endpoint.ask([{"role": "user", "content": text}]).text, texts)
+    assert list(replies) == texts
+    assert 2 <= server.most_busy <= 3
+
+
+def test_items_are_drawn_lazily_and_nothing_starts_after_an_error():
+    endpoint = Endpoint("http://127.0.0.1:1/v1", "m", concurrency=2)
+    drawn, done = [], []
+
+    def work(i):
+        if i == 3:
+            raise EndpointError("enough")
+        done.append(i)
+        return i
+
+    results = endpoint.each(work, (drawn.append(i) or i for i in range(100)))
+    assert next(results) == 0
+    assert len(drawn) <= 4
+    with pytest.raises(EndpointError, match="enough"):
+        list(results)
+    assert len(drawn) < 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"base_url": "127.0.0.1:8000"}, "base_url"),
+        ({"base_url": "http://user:secret@host/v1"}, "base_url holds"),
+        ({"base_url": "https://host/v1?key=secret"}, "base_url holds"),
+        ({"model": ""}, "model is empty"),
+        ({"concurrency": 0}, "concurrency is 0"),
+        ({"timeout_seconds": float("nan")}, "timeout_seconds is nan"),
+        ({"sampling": {"stream": True}}, "sampling sets stream"),
+    ],
+)
+def test_bad_settings_stop_at_once_and_show_no_secret(settings, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        Endpoint(**{"base_url": "http://127.0.0.1:1/v1", "model": "m", **settings})
+    assert "secret" not in str(caught.value)
+
+
+def test_an_unknown_setting_is_named(serve):
+    with pytest.raises(ConfigError, match=r"sampling: .*temprature.*extra_body"):
+        Endpoint(serve((200, {})).url, "m", sampling={"temprature": 1}).ask(ASK)
+
+
+def test_a_missing_client_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "openai", None)
+    with pytest.raises(ConfigError, match=r"grounded-rl\[llm\]"):
+        Endpoint("http://127.0.0.1:1/v1", "m").ask(ASK)
