@@ -129,6 +129,7 @@ def parse_config(values: Mapping[str, Any], *, where: str = "config", default_na
         model=_frozen(model),
         scratch=None if scratch is None else _frozen(scratch),
         prompt=_prompt(given.get("prompt"), f"{where}: prompt"),
+        memory=None if given.get("memory") is None else _frozen(_memory(given["memory"], f"{where}: memory")),
         curriculum=None
         if given.get("curriculum") is None
         else _frozen(_mapping(given["curriculum"], f"{where}: curriculum")),
