@@ -1,14 +1,21 @@
-"""How well question time ranges are predicted: on annotated Time-Dialog questions, in two halves.
+"""How well question time ranges are predicted: on annotated Time-Dialog questions, and by where LoCoMo's evidence lies.
 
-    python benchmarks/time_range.py [RANGES.json] [--margin-days 1] [--misses 10]
+    python benchmarks/time_range.py [FOLDER] [--margins 0 1 7 14] [--misses 10]
 
-A predicted range contains the annotated one when each known annotated bound lies inside; a predicted bound that is
-unknown contains everything on its side. An annotated bound that is unknown reaches without end, so *strictly* only an
-unknown predicted bound contains it; strict figures stand in a column of their own. Days are compared, not times. The
-width ratio is the predicted width over the annotated width in days (both count their first and last day), over the
-questions for which all four bounds are known. Rules were written while looking at half A only; a question belongs to
-half A if the first byte of the SHA-256 of its id is even. Nothing here knows when the questions were asked, so relative
-expressions stay unread.
+FOLDER holds `time_dialog_question_ranges.json` and `locomo.json` (default: ../shared/data beside the repository).
+
+Time-Dialog: a predicted range contains the annotated one when each known annotated bound lies inside; a predicted bound
+that is unknown contains everything on its side. An annotated bound that is unknown reaches without end, so *strictly*
+only an unknown predicted bound contains it; strict figures stand in a column of their own. Days are compared, not
+times. The width ratio is the predicted width over the annotated width in days (both count their first and last day),
+over the questions for which all four bounds are known. Rules were written while looking at half A only; a question
+belongs to half A if the first byte of the SHA-256 of its id is even.
+
+LoCoMo: no range is annotated, but the evidence says in which sessions the answer stands; counted are the questions with
+a prediction, and those of them whose evidence sessions all have their date in the predicted range. Its sessions carry no
+events, so this is what the margin is for: people tell of a thing some days after it happened.
+
+No file says when its questions were asked, so relative expressions stay unread.
 """
 
 from __future__ import annotations
@@ -16,15 +23,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import statistics
 import time
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from rlkit.endpoint import Endpoint
+from rlkit.memory.model_range import model_based
 from rlkit.memory.time_range import Predictor, TimeRange, rule_based
 
-RANGES = Path(__file__).resolve().parents[1] / "../shared/data/time_dialog_question_ranges.json"
+FOLDER = Path(__file__).resolve().parents[1] / "../shared/data"
 BOUNDS = {2: "two known bounds", 1: "one known bound", 0: "no known bound"}
 
 
@@ -72,46 +82,95 @@ def measure(rows: list[tuple[TimeRange, TimeRange]]) -> str:
         sum(any(guess) for guess, _ in rows),
         sum(all(guess) for guess, _ in rows),
     ]
-    widths = [(width_days(guess), width_days(known)) for guess, known in rows]
-    ratios = [guess / known for guess, known in widths if guess and known and known > 0]
-    ratio = f"{statistics.median(ratios):6.2f} of {len(ratios):4}" if ratios else "     -"
+    ratio = "     -" if median_ratio(rows) is None else f"{median_ratio(rows):6.2f}"
     return f"{len(rows):5} " + " ".join(f"{share / len(rows):9.3f}" for share in shares) + f"   {ratio}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("path", nargs="?", type=Path, default=RANGES)
-    parser.add_argument("--margin-days", type=int, default=rule_based().margin_days)
-    parser.add_argument("--misses", type=int, default=0, help="how many questions of half A to show that miss")
-    options = parser.parse_args()
-    if not options.path.exists():
-        raise SystemExit(f"{options.path} does not exist; give the path of time_dialog_question_ranges.json.")
-    annotated = read_annotated(options.path)
-    predict: Predictor = rule_based(options.margin_days)
-    started = time.perf_counter()
-    guesses = {name: predict(question, None) for name, (question, _) in annotated.items()}
-    seconds = time.perf_counter() - started
-    half = {name: "BA"[hashlib.sha256(name.encode()).digest()[0] % 2 == 0] for name in annotated}
-    print(f"rule_based(margin_days={options.margin_days}): {1e6 * seconds / len(annotated):.0f} us a question")
+def median_ratio(rows: list[tuple[TimeRange, TimeRange]]) -> float | None:
+    """The median of predicted over annotated width, where both are known."""
+    widths = [(width_days(guess), width_days(known)) for guess, known in rows]
+    ratios = [guess / known for guess, known in widths if guess and known and known > 0]
+    return statistics.median(ratios) if ratios else None
+
+
+def evidence_inside(conversations: list[dict[str, Any]], predict: Predictor) -> tuple[int, int]:
+    """How many questions have a prediction, and how many of those have all evidence sessions dated inside it."""
+    predicted = inside = 0
+    for memory in conversations:
+        dates = {
+            name.split("_")[1]: datetime.strptime(text.split(" on ")[1], "%d %B, %Y").date().isoformat()
+            for name, text in memory["conversation"].items()
+            if re.fullmatch(r"session_[0-9]+_date_time", name)
+        }
+        for row in memory["qa"]:
+            named = {number for turn in row["evidence"] for number in re.findall(r"D([0-9]+):", turn)} & set(dates)
+            guess = predict(row["question"], None)
+            if named and any(guess):
+                predicted += 1
+                inside += all(contains(guess, (dates[number], dates[number])) for number in named)
+    return predicted, inside
+
+
+def print_halves(annotated: dict[str, tuple[str, TimeRange]], guesses: dict[str, TimeRange]) -> None:
     print("half  annotated with       n  contains    strict  predicted  two-sided  median width ratio")
     for which in ("A", "B", "AB"):
-        names = [name for name in annotated if half[name] in which]
+        names = [name for name in annotated if _half(name) in which]
         for known, title in BOUNDS.items():
             rows = [
                 (guesses[name], annotated[name][1]) for name in names if sum(map(bool, annotated[name][1])) == known
             ]
             print(f"{which:4}  {title:17} {measure(rows)}")
         print(f"{which:4}  {'all':17} {measure([(guesses[name], annotated[name][1]) for name in names])}")
-    missed = [name for name in annotated if half[name] == "A" and not contains(guesses[name], annotated[name][1])]
+
+
+def _half(name: str) -> str:
+    return "BA"[hashlib.sha256(name.encode()).digest()[0] % 2 == 0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
+    parser.add_argument("--margins", type=int, nargs="+", default=[0, 1, 7, 14], help="margins to compare, in days")
+    parser.add_argument("--misses", type=int, default=0, help="how many questions of half A to show that miss")
+    parser.add_argument("--base-url", help="measure a model behind this endpoint instead of the rules")
+    parser.add_argument("--model", default="")
+    parser.add_argument("--key-variable", help="name of the environment variable that holds the endpoint's key")
+    parser.add_argument("--journal", type=Path, default=Path("time_ranges.jsonl"), help="where its answers are kept")
+    options = parser.parse_args()
+    ranges, locomo = (options.folder / name for name in ("time_dialog_question_ranges.json", "locomo.json"))
+    if not ranges.exists() or not locomo.exists():
+        raise SystemExit(f"{ranges} and {locomo} must exist; give the folder that holds them.")
+    annotated = read_annotated(ranges)
+    conversations = json.loads(locomo.read_text(encoding="utf-8"))
+
+    if options.base_url:
+        endpoint = Endpoint(options.base_url, options.model, options.key_variable, sampling={"temperature": 0})
+        model = model_based(endpoint, options.journal)
+        found = model.predict_all((question, None) for question, _ in annotated.values())
+        guesses = dict(zip(annotated, found, strict=True))
+        print(f"Time-Dialog, {model}: {dict(model.counts)}")
+        print_halves(annotated, guesses)
+        return
+    predict = rule_based()
+    started = time.perf_counter()
+    guesses = {name: predict(question, None) for name, (question, _) in annotated.items()}
+    seconds = time.perf_counter() - started
+    print(f"Time-Dialog, {predict}: {1e6 * seconds / len(annotated):.0f} us a question")
+    print_halves(annotated, guesses)
+    missed = [name for name in annotated if _half(name) == "A" and not contains(guesses[name], annotated[name][1])]
     for name in missed[: options.misses]:
-        print(
-            name,
-            annotated[name][0][:200].replace("\n", " "),
-            "annotated",
-            annotated[name][1],
-            "predicted",
-            guesses[name],
-        )
+        question, known = annotated[name]
+        print(name, question[:200].replace("\n", " "), "annotated", known, "predicted", guesses[name])
+
+    two_known = [row for row in annotated.values() if all(row[1])]
+    print("\nmargin  Time-Dialog, two known bounds: contains, width ratio   LoCoMo: evidence dated inside")
+    for margin_days in options.margins:
+        predict = rule_based(margin_days)
+        rows = [(predict(question, None), known) for question, known in two_known]
+        share = sum(contains(guess, known) for guess, known in rows) / len(rows)
+        predicted, inside = evidence_inside(conversations, predict)
+        ratio = median_ratio(rows)
+        print(f"{margin_days:6}  {share:39.3f} {ratio:13.2f}   {inside} of {predicted} = {inside / predicted:.3f}")
 
 
 if __name__ == "__main__":

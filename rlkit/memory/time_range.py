@@ -58,7 +58,7 @@ class rule_based:
     ((None, None), (None, None))
     """
 
-    margin_days: int = 1
+    margin_days: int = 7  # sessions tell of an event within days: benchmarks/time_range.py
 
     def __post_init__(self) -> None:
         if not isinstance(self.margin_days, int) or self.margin_days < 0:

@@ -179,7 +179,7 @@ def test_any_words_give_ordered_iso_days_that_a_margin_only_widens(words):
 def test_the_margin_is_in_days_on_each_known_side():
     assert rule_based(margin_days=3)("What happened since 2 March 2020?", None) == ("2020-02-28", None)
     assert rule_based(margin_days=3)("What happened on 2 March 2020?", None) == ("2020-02-28", "2020-03-05")
-    assert rule_based().margin_days == 1
+    assert rule_based().margin_days == 7
     with pytest.raises(ValueError, match="margin_days is -1"):
         rule_based(margin_days=-1)
 
