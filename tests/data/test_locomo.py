@@ -30,6 +30,8 @@ CONVERSATION = {
         turn(2, "Nice. "),
     ],
     "session_11_date_time": "3:00 pm on 9 June, 2024",
+    "session_12_date_time": None,  # as a table fills up columns that a conversation does not have
+    "session_12": None,
 }
 
 
