@@ -28,6 +28,7 @@ from rlkit.streams import appears_when_done, cores, map_lines
 
 POOL_BYTES = 4 * 1024 * 1024  # below this a pool takes longer to start than the file takes to score
 MAX_LISTED = 20
+MAX_WORKERS_A_CORE = 4
 
 
 @dataclass
@@ -127,8 +128,12 @@ def score_file(
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.")
-    if workers is not None and workers < 1:
-        raise ConfigError(f"workers is {workers}, but must be at least 1.")
+    most = MAX_WORKERS_A_CORE * cores()
+    if workers is not None and not 1 <= workers <= most:
+        raise ConfigError(
+            f"workers is {workers}, but must be from 1 to {most} on this machine of {cores()} cores: more processes only "
+            "wait for one another; leave it out for one a core."
+        )
     if workers is None:
         workers = cores() if path.stat().st_size >= POOL_BYTES else 1
     tally = _Tally(reward.parts)

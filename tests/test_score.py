@@ -271,3 +271,12 @@ def test_the_command_answers_at_once_and_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
     assert "--skip-bad" in done.stdout
+
+
+@pytest.mark.parametrize("wanted", [0, -1, 99_999])
+def test_a_number_of_workers_that_cannot_help_is_refused(tmp_path, wanted):
+    path = write(
+        tmp_path / "in.jsonl", [{"question": "q", "context": "c", "golds": "Rome", "completion": "Answer: Rome"}]
+    )
+    with pytest.raises(ConfigError, match=f"workers is {wanted}, but must be from 1 to"):
+        score_file(path, presets.care(), workers=wanted)
