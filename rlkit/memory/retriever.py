@@ -97,9 +97,11 @@ class Index:
         asked = [word for word in words(question) if word in self._vocabulary]
         if self._engine is None or not asked or not positions:
             return [Ranked(position, 0.0) for position in positions]
-        scores = self._engine(asked, among)
-        found = [Ranked(position, float(score)) for position, score in zip(positions, scores, strict=True)]
-        return sorted(found, key=lambda session: (-session.score, session.position))
+        import numpy as np
+
+        scores, places = np.asarray(self._engine(asked, among)), np.asarray(positions)
+        order = np.lexsort((places, -scores))
+        return list(map(Ranked._make, zip(places[order].tolist(), scores[order].tolist(), strict=True)))
 
 
 def _rank_bm25(texts: list[list[str]]) -> Any:

@@ -153,7 +153,7 @@ def test_a_session_that_does_not_fit_is_passed_over_and_none_is_cut() -> None:
 
 
 def test_a_budget_without_a_tokenizer_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="memory.budget_tokens: is 16000, but there is no tokenizer"):
+    with pytest.raises(ConfigError, match=r"memory\.budget_tokens: is 16000, but there is no tokenizer"):
         Candidates(time_range="none").apply(row(*MONTHS), None)
 
 
