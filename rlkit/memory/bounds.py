@@ -67,10 +67,7 @@ def read_range(text: str, asked: date | None) -> Span:
     """
     mentions = find_mentions(text)
     if asked is not None:
-        relative = find_relative(text, asked)
-        inside = {i for one in relative for i in range(one.start, one.end)}
-        mentions = [one for one in mentions if one.start not in inside]  # "last May" is one expression
-        mentions = sorted(mentions + relative, key=lambda mention: mention.start)
+        mentions = sorted(mentions + find_relative(text, asked), key=lambda mention: mention.start)
     _share_years(mentions, text)
     found: list[list[Span]] = [[], [], [], []]  # intervals and dates; the same for those that depend on `asked`
     i = 0

@@ -151,7 +151,7 @@ def test_it_travels_to_another_process(serve, tmp_path):
         (GOOD + '{"start": null, "end": null}', None),
         ('{"start": "2021-05-01"}', None),
         ('{"start": "2021-05-01", "end": null, "sure": true}', None),
-        ('{"start": "2021-05-01", "start": null}', None),
+        ('{"start": "2021-05-01", "start": null, "end": null}', None),
         ('{"start": "2021-05-01T00:00:00", "end": null}', None),
         ('{"start": "unknown", "end": null}', None),
         ('{"start": 2021, "end": null}', None),

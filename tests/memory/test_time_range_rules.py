@@ -52,6 +52,7 @@ def read(question, asked_at=None):
         ("between 9 and 11 July 2022", "2022-07-09", "2022-07-11"),
         ("from July 9 to 11, 2022", "2022-07-09", "2022-07-11"),
         ("from November to February 2022", "2021-11-01", "2022-02-28"),
+        ("from November 2021 to February", "2021-11-01", "2022-02-28"),
         ("from June 2022 until August", "2022-06-01", "2022-08-31"),
         ("during 2019–2021", "2019-01-01", "2021-12-31"),
         ("between 16:27:08 and 19:06:32 on December 29, 2023", "2023-12-29", "2023-12-29"),
@@ -113,6 +114,7 @@ def test_written_dates(words, start, end):
         ("in June", "2022-06-01", "2022-06-30"),
         ("on 29 February", "2020-02-29", "2020-02-29"),
         ("between March and the end of April", "2023-03-01", "2023-04-30"),
+        ("next Friday, May 26, 2023", "2023-05-26", "2023-05-26"),
         ("on 5 May 2021, not last week", "2021-05-05", "2021-05-05"),
     ],
 )
