@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlkit.data.synthetic import NAMES, PLACES, RELATIONS, Fact, draw_context, question
+from rlkit.data.synthetic import NAMES, PLACES, RELATIONS, Fact, draw_context, generate, question
 from rlkit.prompts import chat_prompt
 from rlkit.quickstart.tokenizer import ASSISTANT, USER, word_tokenizer
 
@@ -81,8 +81,9 @@ def world_tokenizer() -> PreTrainedTokenizerBase:
     facts = [
         str(Fact(name, relation, place)) for name, place in zip(NAMES, PLACES, strict=True) for relation in RELATIONS
     ]
-    questions = [question(NAMES[0], relation, hops=2) for relation in RELATIONS]
-    return word_tokenizer([*facts, *(asked(text, [])["content"] for text in questions)])
+    questions = [asked(question(NAMES[0], relation, hops=2), [])["content"] for relation in RELATIONS]
+    demonstrations = [record["completion"] for record in generate("hard", rows=1, demonstrations=True)]
+    return word_tokenizer([*facts, *questions, *demonstrations])
 
 
 def asked(text: str, facts: Sequence[Fact]) -> dict[str, str]:
