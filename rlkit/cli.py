@@ -38,6 +38,11 @@ VERBS = {
         "score completions that already exist",
         "rlkit score completions.jsonl --rewards care --out scored.jsonl",
     ),
+    "ask": (
+        "rlkit.ask",
+        "one question about one memory: candidate sessions, what the model selects, its answer",
+        'rlkit ask --memory locomo.json --question "When did Ann move?" --model runs/memory_t1',
+    ),
 }
 
 
