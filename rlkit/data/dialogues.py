@@ -1,0 +1,265 @@
+"""A seeded made-up world of dated talk, in which what is told on one day happened on another.
+
+A memory is a handful of sessions. In each someone tells of one visit, of the same day or an earlier one, so the day
+of the visit is the session's date less what the words say. A question is answered only by matching a person and a
+resolved day. This module knows no prompt and no model.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+
+from rewards import Sample
+from rewards.gold import gold_completion
+from rlkit.data import synthetic
+from rlkit.data.record import Record
+from rlkit.data.synthetic import SPLITS, split_of
+from rlkit.errors import ConfigError, nearest
+
+PEOPLE = synthetic.NAMES[:8]  # few words, each seen often: a tiny model learns them in minutes
+PLACES = synthetic.PLACES[:16]
+TOLD = {"Today": 0, "Yesterday": 1, "Two days ago": 2, "A week ago": 7}  # words -> days before the session
+FIRST_DAY = date(2024, 3, 1)
+DAYS = 24
+FIRST_SESSION_DAY = max(TOLD.values())  # a visit told of a week later, and one told of on its day, are in range
+WINDOW_DAYS = 10  # the sessions of a memory lie this close together, so that days recur in it
+SESSION_NUMBERS = range(1, 17)
+MIN_SESSIONS = 5  # the answer and its four distractors, see `draw_talks`
+MAX_SESSIONS = 12
+ASKS = ("place", "date")
+
+LEVELS: dict[str, dict[str, Any]] = {
+    "easy": {"told": ("Today",), "sessions": (5, 6)},
+    "hard": {"told": tuple(TOLD), "sessions": (5, 6)},
+    "long": {"told": tuple(TOLD), "sessions": (8,)},
+}
+
+
+class Talk(NamedTuple):
+    """One session: who tells of which visit, and on which day (counted from `FIRST_DAY`).
+
+    >>> talk = Talk("Ada", day=9, words="Yesterday", place="Fenwick")
+    >>> talk.text, iso(talk.day), iso(talk.visit_day)
+    ('Yesterday I visited Fenwick.', '2024-03-10', '2024-03-09')
+    """
+
+    speaker: str
+    day: int
+    words: str
+    place: str
+
+    @property
+    def visit_day(self) -> int:
+        return self.day - TOLD[self.words]
+
+    @property
+    def text(self) -> str:
+        return f"{self.words} I visited {self.place}."
+
+
+def iso(day: int) -> str:
+    """The date of a day of this world.
+
+    >>> iso(0), iso(23)
+    ('2024-03-01', '2024-03-24')
+    """
+    return (FIRST_DAY + timedelta(days=day)).isoformat()
+
+
+def question(talk: Talk, asks: str = "place") -> str:
+    """The question that this talk answers: for the place visited on a day, or for the day of a visit.
+
+    >>> talk = Talk("Ada", day=9, words="Yesterday", place="Fenwick")
+    >>> question(talk), question(talk, "date")
+    ('Which place did Ada visit on 2024-03-09?', 'On which day did Ada visit Fenwick?')
+    """
+    if asks == "place":
+        return f"Which place did {talk.speaker} visit on {iso(talk.visit_day)}?"
+    return f"On which day did {talk.speaker} visit {talk.place}?"
+
+
+def draw_memory(rng: random.Random, count: int, told: Sequence[str] = tuple(TOLD), split: str = "train") -> list[Talk]:
+    """Draw talks as `draw_talks` does until they belong to `split`."""
+    while True:
+        talks = draw_talks(rng, count, told)
+        if split_of(map(str, talks)) == split:
+            return talks
+
+
+def draw_talks(rng: random.Random, count: int, told: Sequence[str] = tuple(TOLD)) -> list[Talk]:
+    """Draw `count` talks of which the first answers a question, and the next four would mislead.
+
+    They are: the same person on another day (told of on the asked day itself, if `told` has more than today, and then
+    the answer is told later than it happened), another person on the asked day, the same person once more, so that
+    neither the first nor the last talk is the answer, and another person at the same place. (Person, day of visit)
+    and (person, place) occur once each. A `count` below 5 leaves out the last of them.
+
+    >>> gold, trap, other, more, same_place = draw_talks(random.Random(0), count=5)
+    >>> gold.speaker == trap.speaker == more.speaker, gold.visit_day == trap.day, gold.day > gold.visit_day
+    (True, True, True)
+    >>> gold.visit_day == other.visit_day, gold.place == same_place.place
+    (True, True)
+    """
+    person, *others = rng.sample(PEOPLE, 2 + count // 4)
+    asked_place, *places = rng.sample(PLACES, max(count, MIN_SESSIONS))
+    start = rng.randrange(FIRST_SESSION_DAY, DAYS - WINDOW_DAYS)
+    window = range(start, start + WINDOW_DAYS)
+    later = [words for words in told if TOLD[words]] or told
+    gold = Talk(person, rng.choice(window), rng.choice(later), asked_place)
+    talks = [gold]
+
+    def add(speakers: Sequence[str], days: Sequence[int], told: Sequence[str], place: str, visit: bool = False) -> None:
+        while True:
+            words = rng.choice(told)
+            talk = Talk(rng.choice(speakers), rng.choice(days) + (TOLD[words] if visit else 0), words, place)
+            if talk.day < DAYS and all((talk.speaker, talk.visit_day) != (t.speaker, t.visit_day) for t in talks):
+                talks.append(talk)
+                return
+
+    add([person], window if later is told else [gold.visit_day], later, places[0])
+    add(others, [gold.visit_day], told, places[1], visit=True)
+    add([person], window, told, places[2])
+    add(others, window, told, asked_place)
+    for place in places[3 : count - 2]:
+        add([person, *others], window, told, place)
+    return talks[:count]
+
+
+def generate(
+    level: str = "hard",
+    rows: int = 1000,
+    seed: int = 0,
+    *,
+    split: str = "train",
+    sessions: int | Sequence[int] | None = None,
+    asks: str | Mapping[str, float] = "place",
+    demonstrations: bool = False,
+) -> Iterator[Record]:
+    """Yield `rows` records of a level; row i depends on level, seed, split and options, not on `rows`.
+
+    In `easy` everything is told on its day, in `hard` the answer is told later, over 5 or 6 sessions each; `long` is
+    hard over 8. `sessions` gives other numbers of sessions (each as likely), `asks` what is asked for, `place` or
+    `date`, or the share of each. Questions for a place have the asked day as time range, those for a date none.
+    `demonstrations` adds the completion that a row's own labels describe, for SFT.
+
+    Raises ConfigError for an unknown or impossible option, before the first row.
+
+    >>> row = next(generate("hard", rows=1, seed=3))
+    >>> row["question"], row["golds"], row["evidence"], row["time_range"]
+    ('Which place did Ada visit on 2024-03-20?', ['Corrinth'], ['session_12'], ['2024-03-20', '2024-03-20'])
+    >>> list(generate("hrad", rows=1))
+    Traceback (most recent call last):
+    rlkit.errors.ConfigError: level: 'hrad' is unknown; the dialogue world has easy, hard, long. Did you mean 'hard'?
+    """
+    _one_of("level", level, LEVELS)
+    _one_of("split", split, SPLITS)
+    _whole("rows", rows, 1)
+    _whole("seed", seed, 0)
+    if not isinstance(demonstrations, bool):
+        raise ConfigError(f"demonstrations: {demonstrations!r} is not true or false.")
+    shares = _shares(asks)
+    counts = _counts(LEVELS[level]["sessions"] if sessions is None else sessions)
+    drawn = (_row(level, seed, number, split, counts, shares) for number in range(rows))
+    return map(_demonstrated, drawn) if demonstrations else drawn
+
+
+def from_source(spec: Mapping[str, Any], where: str = "source") -> Iterator[Record]:
+    """The rows of a config's source entry, `{format: dialogues, level: hard, rows: 2000, ...}`: options of `generate`.
+
+    Raises ConfigError that begins with the entry's config path.
+
+    >>> list(from_source({"format": "dialogues", "lvl": "hard"}, "sources.hard"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    rlkit.errors.ConfigError: sources.hard.lvl: no such key; there are level, rows, ... Did you mean 'level'?
+    """
+    options = {key: value for key, value in spec.items() if key != "format"}
+    known = list(inspect.signature(generate).parameters)
+    for key in options:
+        if key not in known:
+            raise ConfigError(f"{where}.{key}: no such key; there are {', '.join(known)}.{nearest(str(key), known)}")
+    try:
+        return generate(**options)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from error
+
+
+def memory_record(talks: Sequence[Talk], asked: Talk, asks: str, numbers: Sequence[int]) -> Record:
+    """The record that asks `asked` over talks in the order of their days, with session ids from ascending `numbers`."""
+    ordered = sorted(talks, key=lambda talk: talk.day)
+    ids = [f"session_{number}" for number in numbers]
+    day = iso(asked.visit_day)
+    return Record(
+        task="memory_t1",
+        kind="text" if asks == "place" else "time",
+        question=question(asked, asks),
+        context=[],
+        golds=[asked.place if asks == "place" else day],
+        evidence=[ids[ordered.index(asked)]],
+        source="dialogues",
+        time_range=[day, day] if asks == "place" else [None, None],
+        sessions=[_session(name, talk) for name, talk in zip(ids, ordered, strict=True)],
+    )
+
+
+def _session(name: str, talk: Talk) -> dict[str, Any]:
+    day = iso(talk.visit_day)
+    event = {"summary": f"{talk.speaker} visited {talk.place}", "start": day, "end": day}
+    said = {"speaker": talk.speaker, "text": talk.text, "time": None, "events": [event]}
+    return {"id": name, "date": iso(talk.day), "utterances": [said]}
+
+
+def _demonstrated(record: Record) -> Record:
+    record["completion"] = gold_completion(Sample.from_record(record))
+    return record
+
+
+def _row(level: str, seed: int, number: int, split: str, counts: Sequence[int], shares: Mapping[str, float]) -> Record:
+    rng = random.Random(f"dialogues {level} {seed} {number} {split}")
+    asks = rng.choices(list(shares), weights=list(shares.values()))[0]
+    count = rng.choice(counts)
+    talks = draw_memory(rng, count, LEVELS[level]["told"], split)
+    rng_numbers = sorted(rng.sample(SESSION_NUMBERS, count))
+    record = memory_record(rng.sample(talks, count), talks[0], asks, rng_numbers)
+    record["id"] = f"dialogues-{split}-{level}-{seed}-{number}"
+    return record
+
+
+def _one_of(option: str, value: object, allowed: Collection[str]) -> None:
+    if value not in allowed:
+        names = ", ".join(allowed)
+        raise ConfigError(
+            f"{option}: {value!r} is unknown; the dialogue world has {names}.{nearest(str(value), allowed)}"
+        )
+
+
+def _whole(option: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{option}: {value!r} is not a whole number of at least {least}.")
+
+
+def _shares(asks: str | Mapping[str, float]) -> dict[str, float]:
+    shares = dict(asks) if isinstance(asks, Mapping) else {asks: 1.0}
+    for name, share in shares.items():
+        _one_of("asks", name, ASKS)
+        if not isinstance(share, (int, float)) or not 0 <= share < float("inf"):
+            raise ConfigError(f"asks: the share {share!r} of {name!r} is not a finite number of at least 0.")
+    if sum(shares.values()) <= 0:
+        raise ConfigError("asks: all shares are zero, so no row can be drawn; give one a positive share.")
+    return {name: float(share) for name, share in shares.items() if share}
+
+
+def _counts(sessions: int | Sequence[int]) -> list[int]:
+    counts = list(sessions) if isinstance(sessions, Sequence) and not isinstance(sessions, str) else [sessions]
+    if not counts:
+        raise ConfigError("sessions: the list is empty; give the numbers of sessions a memory may have.")
+    for count in counts:
+        if not isinstance(count, int) or isinstance(count, bool) or not MIN_SESSIONS <= count <= MAX_SESSIONS:
+            raise ConfigError(
+                f"sessions: {count!r} is not a number of sessions from {MIN_SESSIONS} to {MAX_SESSIONS}; a question needs "
+                f"its own session and {MIN_SESSIONS - 1} distractors."
+            )
+    return counts

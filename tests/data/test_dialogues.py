@@ -1,0 +1,159 @@
+"""The dialogue world: only person and resolved day together lead to the answer, and gold earns the most."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from datetime import date
+
+import pytest
+
+from rewards import Sample, presets
+from rlkit.data.dialogues import LEVELS, MAX_SESSIONS, TOLD, draw_memory, from_source, generate
+from rlkit.data.synthetic import split_of
+from rlkit.errors import ConfigError
+
+
+def told(session):
+    (said,) = session["utterances"]
+    (event,) = said["events"]
+    return said["speaker"], event["start"], said["text"].rstrip(".").split()[-1]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_answer_follows_from_one_session_and_from_no_shortcut(level):
+    for record in generate(level, 200, seed=5):
+        words = record["question"].rstrip("?").split()
+        person, day = words[3], words[-1]
+        sessions = {session["id"]: session for session in record["sessions"]}
+        visits = {name: told(session) for name, session in sessions.items()}
+        right = [name for name, visit in visits.items() if visit[:2] == (person, day)]
+        assert right == record["evidence"]
+        assert record["golds"] == [visits[right[0]][2]]
+        others = [visit for name, visit in visits.items() if name != right[0]]
+        assert any(who == person for who, _, _ in others), "the person alone must not decide"
+        assert any(who != person and when == day for who, when, _ in others), "the day alone must not decide"
+        assert any(place == record["golds"][0] for _, _, place in others), "right answers can cite a wrong session"
+        on_the_day = [name for name, session in sessions.items() if session["date"] == day]
+        if level != "easy":
+            assert sessions[right[0]]["date"] > day, "told later than it happened"
+            assert any(visits[name][0] == person for name in on_the_day), "the session of the asked day misleads"
+        else:
+            assert right[0] in on_the_day
+
+
+def test_words_and_events_agree():
+    seen = set()
+    for record in generate("hard", 200, seed=6):
+        for session in record["sessions"]:
+            (said,) = session["utterances"]
+            words = next(words for words in TOLD if said["text"].startswith(words))
+            day = date.fromisoformat(said["events"][0]["start"])
+            assert (date.fromisoformat(session["date"]) - day).days == TOLD[words]
+            assert said["events"][0]["end"] == said["events"][0]["start"]
+            seen.add(words)
+    assert seen == set(TOLD)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("asks", ["place", "date"])
+def test_gold_output_earns_more_than_any_other_selection(level, asks):
+    reward = presets.memory_t1()
+    for record in generate(level, 25, seed=7, asks=asks, demonstrations=True):
+        gold = reward(Sample.from_record(record))
+        assert gold.maximum == pytest.approx(1.0 if asks == "place" else 0.8)
+        if asks == "date" or level == "easy":
+            assert gold.total == pytest.approx(gold.maximum)
+        ids = [session["id"] for session in record["sessions"]]
+        for selected in ([], ids, *([name] for name in ids if name not in record["evidence"])):
+            other = json.dumps({"selected_memory": selected, "answer": record["golds"][0]})
+            assert reward(Sample.from_record(record, completion=other)).total < gold.total - 0.1
+
+
+def test_sessions_stand_in_the_order_of_their_days():
+    for record in generate("long", 50, seed=8):
+        dates = [session["date"] for session in record["sessions"]]
+        numbers = [int(session["id"].split("_")[1]) for session in record["sessions"]]
+        assert dates == sorted(dates)
+        assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_place_in_the_memory_does_not_give_the_answer_away(level):
+    positions = {"first": 0, "last": 0, "newest of the person": 0}
+    for record in generate(level, 300):
+        ids = [session["id"] for session in record["sessions"]]
+        mine = [s["id"] for s in record["sessions"] if told(s)[0] == record["question"].split()[3]]
+        for name, guess in zip(positions, (ids[0], ids[-1], mine[-1]), strict=True):
+            positions[name] += [guess] == record["evidence"]
+    assert max(positions.values()) < 200, positions
+
+
+def test_same_rows_in_another_process_and_for_any_number_of_rows():
+    code = "import json; from rlkit.data.dialogues import generate; print(json.dumps(list(generate('hard', 20, 3))))"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env={"PYTHONHASHSEED": "1"})
+    rows = list(generate("hard", 30, 3))
+    assert json.loads(other.stdout) == rows[:20]
+    assert rows != list(generate("hard", 30, 4))
+
+
+def memory_of(record):
+    return sorted((*told(session), session["date"]) for session in record["sessions"])
+
+
+def test_no_test_memory_occurs_in_training():
+    seen = {
+        split: {str(memory_of(record)) for seed in range(3) for record in generate("easy", 100, seed, split=split)}
+        for split in ("train", "test")
+    }
+    assert len(seen["test"]) > 290
+    assert not seen["train"] & seen["test"]
+
+
+def test_the_split_is_decided_by_the_content():
+    for split in ("train", "test"):
+        talks = draw_memory(random.Random(1), 5, split=split)
+        assert split_of(map(str, reversed(talks))) == split
+
+
+def test_shares_of_what_is_asked_are_met():
+    kinds = [record["kind"] for record in generate("hard", 1000, 9, asks={"place": 0.8, "date": 0.2})]
+    assert 150 < kinds.count("time") < 250
+    assert set(kinds) == {"text", "time"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": "hrad"}, "Did you mean 'hard'"),
+        ({"split": "dev"}, "split: 'dev'"),
+        ({"rows": 0}, "rows: 0"),
+        ({"seed": -1}, "seed: -1"),
+        ({"sessions": 4}, "sessions: 4 is not a number of sessions from 5"),
+        ({"sessions": []}, "the list is empty"),
+        ({"sessions": [4, MAX_SESSIONS + 1]}, f"to {MAX_SESSIONS}"),
+        ({"sessions": True}, "sessions: True"),
+        ({"asks": "time"}, "asks: 'time' is unknown"),
+        ({"asks": {"place": 0.0}}, "all shares are zero"),
+        ({"asks": {"place": float("nan")}}, "share nan"),
+        ({"demonstrations": 1}, "demonstrations: 1"),
+    ],
+)
+def test_wrong_options_are_refused_before_the_first_row(options, message):
+    with pytest.raises(ConfigError, match=message):
+        generate(**options)
+
+
+def test_the_largest_memory_can_be_drawn():
+    assert len(next(generate("hard", 1, sessions=MAX_SESSIONS))["sessions"]) == MAX_SESSIONS
+
+
+def test_a_source_entry_gives_the_same_rows_and_errors_name_its_path():
+    spec = {"format": "dialogues", "level": "hard", "rows": 5, "seed": 3, "sessions": [5, 6]}
+    assert list(from_source(spec, "sources.hard")) == list(generate("hard", 5, 3, sessions=[5, 6]))
+    with pytest.raises(ConfigError, match=r"^sources\.hard\.sessions: 2 is"):
+        from_source({**spec, "sessions": 2}, "sources.hard")
+    with pytest.raises(ConfigError, match=r"^sources\.hard\.session: .* Did you mean 'sessions'"):
+        from_source({**spec, "session": 2}, "sources.hard")
