@@ -26,6 +26,7 @@ from rlkit.memory.retriever import Index, rank
 
 MEMORY_SESSIONS = 272  # all sessions of LoCoMo's ten conversations
 PASSES = 7
+MARGINS_DAYS = (0, 3, 7, 14, 30)
 LARGE_SESSIONS = (500, 1000, 2000, 5000, 10_000)
 
 
@@ -64,9 +65,14 @@ def print_recall(records: Sequence[Record], budget_tokens: int) -> None:
             fmean(share for share, r in zip(shares, records, strict=True) if r["subtask"] == name) for name in names
         ]  # type: ignore[typeddict-item]
         print(f"{stage:<28}" + "".join(f"{mean:>13.3f}" for mean in means) + f"{fmean(shares):>8.3f}")
-    ranged = [told for record in records if (told := every.apply(record, None)[1]).time_range]
-    left = fmean(len(told.ranked) / (len(told.ranked) + len(told.lost.get("time_range", ()))) for told in ranged)
-    print(f"{len(ranged)} questions name a time range; it leaves {left:.0%} of their sessions\n")
+    print("\nmargin, days  questions with a range  sessions left of theirs  gold sessions lost, in questions")
+    for days in MARGINS_DAYS:
+        options = replace(every, margin_days=days)
+        ranged = [told for record in records if (told := options.apply(record, None)[1]).time_range]
+        left = fmean(len(told.ranked) / (len(told.ranked) + len(told.lost.get("time_range", ()))) for told in ranged)
+        lost = sum(1 - share for share in found(records, options))
+        print(f"{days:>12}  {len(ranged):>22,}  {left:>23.0%}  {lost:>33.1f}")
+    print()
 
 
 def latest(record: Record) -> float:
