@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-STEPS = 600
+STEPS = 700
 CONTEXTS_PER_STEP = 32
 QUESTIONS_PER_CONTEXT = 8
 LEARNING_RATE = 1e-3
 WARM_UP_STEPS = 100
 DECAY_SHARE = 0.2  # of the steps, at the end
-FACTS_BY_STAGE = ((2, 3, 4), (3, 4, 5, 6), (4, 6, 8), (4, 6, 8))  # with many facts from the start nothing is learned
+FACTS_BY_STAGE = ((2, 3, 4), (3, 4, 5, 6), (4, 6, 8), (4, 6, 8, 10))  # with many facts from the start nothing is learned
 
 
 def base_model(
