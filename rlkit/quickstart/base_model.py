@@ -1,7 +1,7 @@
 """The quickstart's stand-in for a downloaded model: a tiny language model trained from scratch to look facts up.
 
 From conversations about synthetic contexts it learns to answer a question by quoting one fact. It never sees the
-answer format, a question that needs two facts, or more than eight facts in a context.
+answer format, a question that needs two facts, or a context as long as those of the `long` level.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ QUESTIONS_PER_CONTEXT = 8
 LEARNING_RATE = 1e-3
 WARM_UP_STEPS = 100
 DECAY_SHARE = 0.2  # of the steps, at the end
-FACTS_BY_STAGE = ((2, 3, 4), (3, 4, 5, 6), (4, 6, 8), (4, 6, 8, 10))  # with many facts from the start nothing is learned
+# With many facts from the start nothing is learned.
+FACTS_BY_STAGE = ((2, 3, 4), (3, 4, 5, 6), (4, 6, 8), (4, 6, 8, 10))
 
 
 def base_model(
@@ -128,7 +129,7 @@ def facts_at(step: int, steps: int) -> Sequence[int]:
     """The numbers of facts a context may have at a step, counted from 0.
 
     >>> facts_at(0, 600), facts_at(599, 600)
-    ((2, 3, 4), (4, 6, 8))
+    ((2, 3, 4), (4, 6, 8, 10))
     """
     return FACTS_BY_STAGE[step * len(FACTS_BY_STAGE) // steps]
 

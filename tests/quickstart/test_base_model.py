@@ -49,10 +49,11 @@ def test_the_seed_decides_the_batches():
     assert first.shape != other.shape or not torch.equal(first, other)
 
 
-def test_contexts_grow():
+def test_contexts_grow_but_not_to_the_long_level():
     largest = [max(facts_at(step, 600)) for step in range(600)]
     assert largest == sorted(largest)
-    assert [largest[0], largest[-1]] == [4, 8]
+    assert largest[0] <= 4
+    assert largest[-1] < min(len(record["context"]) for record in generate("long", 20))
 
 
 @pytest.mark.usefixtures("one_thread")
