@@ -258,7 +258,7 @@ OPTIONS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(memories(), OPTIONS)
 def test_every_session_is_shown_or_lost_to_one_stage_and_no_limit_is_exceeded(memory: Any, options: Candidates) -> None:
     before = json.dumps(memory)
@@ -279,7 +279,7 @@ def test_every_session_is_shown_or_lost_to_one_stage_and_no_limit_is_exceeded(me
     assert options.apply(memory, count) == (record, told)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(memories(), OPTIONS)
 def test_a_wider_margin_loses_no_session_to_the_range_that_a_narrower_one_kept(
     memory: Any, options: Candidates
@@ -291,7 +291,7 @@ def test_a_wider_margin_loses_no_session_to_the_range_that_a_narrower_one_kept(
         assert set(wide.lost.get("time_range", ())) <= set(narrow.lost.get("time_range", ()))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(memories(), OPTIONS)
 def test_without_labels_the_candidates_are_the_same(memory: Any, options: Candidates) -> None:
     options = replace(options, time_range="none", keep_gold=False)

@@ -104,7 +104,7 @@ def test_the_answer_formats_of_the_instructions_are_those_that_are_graded(
         assert temporal_answer()(Sample(kind=kind, golds=gold, completion=completion)) == 1.0
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(samples("memory_t1"))
 def test_gold_in_this_format_earns_the_maximum_of_a_generated_memory(row: Sample) -> None:
     reward = presets.memory_t1()

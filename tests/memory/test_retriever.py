@@ -70,7 +70,7 @@ def test_memories_without_words_are_ranked_as_they_stand(talks: list[dict[str, A
 texts = st.lists(st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(texts, st.lists(st.sampled_from(WORDS), max_size=5).map(" ".join), st.data())
 def test_a_subset_is_ranked_as_the_whole_memory_ranks_it(said: list[str], question: str, data: st.DataObject) -> None:
     talks = memory(*said)
@@ -82,7 +82,7 @@ def test_a_subset_is_ranked_as_the_whole_memory_ranks_it(said: list[str], questi
     assert all(s.score == pytest.approx(scores[s.position]) for s in part)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(texts, st.lists(st.sampled_from(WORDS), max_size=5).map(" ".join), st.data())
 def test_both_backends_give_the_same_scores(said: list[str], question: str, data: st.DataObject) -> None:
     pytest.importorskip("bm25s", reason="the extra `fast` is not installed")
