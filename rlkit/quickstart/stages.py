@@ -6,6 +6,7 @@ SFT and GRPO are `rlkit train` with the configs of `configs/quickstart`; this mo
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -45,6 +46,7 @@ def run(
 
     seeds = stage_seeds(seed)
     folder = new_folder(seed, folder)
+    keep_quiet()
     torch.set_num_threads(min(MAX_THREADS, torch.get_num_threads()))
     started = time.monotonic()
     models = {"base": train_base(folder / "base", seeds["base"], base_steps)}
@@ -58,6 +60,17 @@ def run(
     result = {"seed": seed, "seconds": round(time.monotonic() - started, 1), "table": table}
     write_json(folder / "results.json", {**result, "folder": str(folder)})
     return result
+
+
+def keep_quiet() -> None:
+    """Leave the terminal to the progress bars: no notices about what a tiny model on a CPU does without."""
+    from transformers.utils import logging
+
+    from rlkit.training.common import quiet_libraries
+
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed, which TRL imports, warns where it finds none
+    quiet_libraries()
+    logging.set_verbosity_error()
 
 
 def stage_seeds(seed: int) -> dict[str, int]:

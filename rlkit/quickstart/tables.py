@@ -45,7 +45,7 @@ def print_table(console: Console, table: Mapping[str, Mapping[str, Metrics]]) ->
 
 
 def print_samples(console: Console, folder: Path, level: str = "hard") -> None:
-    """Print a question that GRPO gets right and SFT does not, and one that GRPO gets wrong, where there are such."""
+    """Print one question for each outcome of SFT and GRPO: first right only after GRPO, last right only before."""
     answers = {model: _read(folder / f"{model}-{level}.jsonl") for model in NAMES}
     right = {model: [_is_right(record) for record in records] for model, records in answers.items()}
     outcomes = list(zip(right["sft"], right["grpo"], strict=True))

@@ -40,7 +40,8 @@ def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     vocabulary = [*special, *TAGS, *sorted(words.difference(special, TAGS))]
     core = Tokenizer(models.WordLevel({word: number for number, word in enumerate(vocabulary)}, unk_token=UNKNOWN))
     core.pre_tokenizer = split
-    core.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    spaced = decoders.WordPiece(prefix="##", cleanup=True)
+    core.decoder = decoders.Sequence([spaced, decoders.Replace(" :", ":")])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token=PAD,

@@ -127,7 +127,9 @@ def test_table_and_samples_show_every_model_and_level(tmp_path):
 
 @pytest.mark.slow
 def test_the_whole_way_with_few_steps(tmp_path):
-    result = stages.run(3, tmp_path / "run", rows=4, base_steps=2, overrides=["train.max_steps=2"])
+    result = stages.run(
+        3, tmp_path / "run", rows=4, base_steps=2, overrides=["train.max_steps=2", "train.logging_steps=1"]
+    )
     assert [*result] == ["seed", "seconds", "table"]
     assert [*result["table"]] == list(stages.MODELS)
     for levels in result["table"].values():
