@@ -40,8 +40,8 @@ def normalise(row: Mapping[str, Any], where: str) -> Record:
     """The record in a row that a user wrote; `where` (`file:line`) names it in errors, or if it has no id.
 
     Context strings become passages, one gold becomes a list, numbers become text. A row with `sessions` is a
-    `memory_t1` row unless it says otherwise. Further columns are kept. Raises `DataError` for a missing
-    question, golds or input, and for values of another shape.
+    `memory_t1` row unless it says otherwise. Further columns are kept; a `prompt` among them must be chat messages.
+    Raises `DataError` for a missing question, golds or input, and for values of another shape.
 
     >>> row = {"question": "When?", "golds": 1815, "context": "Emma is an 1815 novel.", "level": "easy"}
     >>> record = normalise(row, "mine.jsonl:1")
@@ -82,6 +82,8 @@ def normalise(row: Mapping[str, Any], where: str) -> Record:
         record["hops"] = _count(row["hops"], "hops", at)
     if row.get("completion") is not None:
         record["completion"] = _text(row["completion"], "completion", at, blank=True)
+    if row.get("prompt") is not None:
+        _check_prompt(row["prompt"], at)
     record.update({key: value for key, value in row.items() if key not in KEYS and value is not None})
     return cast(Record, record)
 
@@ -198,6 +200,24 @@ def _dicts(value: Any, key: str, needs: tuple[str, ...], at: str) -> list[Mappin
         if not isinstance(item, Mapping) or any(item.get(name) is None for name in needs):
             raise DataError(f"{at}: {key}[{number}] is {item!r:.60}, but must be an object with {', '.join(needs)}.")
     return list(items)
+
+
+def _check_prompt(value: Any, at: str) -> None:
+    rule = (
+        "a row's own prompt is what the model is shown, so it must be a list of messages, each "
+        '{"role": "user", "content": "..."} with text in both and no other key; reshape it, or take the column out to '
+        "have the prompt made from the record."
+    )
+    if not isinstance(value, list | tuple) or not value:
+        raise DataError(f"{at}: prompt is {value!r:.60}, but {rule}")
+    for number, message in enumerate(value):
+        if (
+            not isinstance(message, Mapping)
+            or set(message) != {"role", "content"}
+            or not all(isinstance(text, str) for text in message.values())
+            or not message["role"].strip()
+        ):
+            raise DataError(f"{at}: prompt[{number}] is {message!r:.60}, but {rule}")
 
 
 def _stamp(value: Any) -> str | None:

@@ -170,3 +170,36 @@ def test_user_columns_reach_a_reward(load, write):
 
     record = next(load(write("mine.jsonl", [CARE]), "records").records())
     assert Sample.from_record(record, completion="x").columns["level"] == "easy"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "shown"),
+    [
+        ("hello", "prompt is 'hello'"),
+        (7, "prompt is 7"),
+        ([], "prompt is []"),
+        ({"role": "user", "content": "Hi"}, "prompt is {'role'"),
+        ([{"role": "user"}], "prompt[0] is {'role': 'user'}"),
+        ([{"role": "user", "content": "Hi"}, "Hi"], "prompt[1] is 'Hi'"),
+        ([{"role": "user", "content": ["Hi"]}], "prompt[0] is"),
+        ([{"role": "user", "content": "Hi", "name": "Ann"}], "prompt[0] is"),
+        ([{"role": "", "content": "Hi"}], "prompt[0] is"),
+    ],
+)
+def test_a_prompt_of_another_shape_is_refused_where_it_stands(prompt, shown):
+    with pytest.raises(DataError) as caught:
+        normalise({**CARE, "prompt": prompt}, "mine.jsonl:7")
+    message = str(caught.value)
+    assert message.startswith(f"mine.jsonl:7: row 'q1': {shown}")
+    assert "must be a list of messages" in message
+    assert "take the column out" in message
+    assert "\n" not in message
+
+
+def test_a_prompt_of_messages_is_kept_and_a_null_is_none(load, write):
+    prompt = [{"role": "system", "content": ""}, {"role": "user", "content": "When?"}]
+    first, second = load(
+        write("in.jsonl", [{**CARE, "prompt": prompt}, {**CARE, "id": "q2", "prompt": None}]), "records"
+    ).records()
+    assert first["prompt"] == prompt
+    assert "prompt" not in second
