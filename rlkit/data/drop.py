@@ -13,6 +13,7 @@ from typing import Any
 from rlkit.data import files
 from rlkit.data.layout import Head, Layout, Report, Row, distinct, entries
 from rlkit.data.record import Record, passage
+from rlkit.errors import DataError
 
 
 def records(row: Row, report: Report, where: str) -> Iterator[Record]:
@@ -31,22 +32,49 @@ def records(row: Row, report: Report, where: str) -> Iterator[Record]:
         golds = flat_golds(entries(row["answers_spans"], "spans", "types"))
         yield from _record(row, str(row["query_id"]), row["passage"], golds, report)
         return
-    for number, pair in enumerate(row["qa_pairs"]):
+    for number, pair in enumerate(_shaped(row["qa_pairs"], list, "qa_pairs", where)):
+        at = f"{where}: qa_pairs[{number}]"
+        pair = _shaped(pair, Mapping, "the pair", at)
         row_id = str(pair.get("query_id") or f"{row['section_id']}-{number}")
-        answers = [pair.get("answer"), *(pair.get("validated_answers") or ())]
-        golds = distinct(answer_text(answer) for answer in answers if answer)
+        golds = distinct(_answers(pair, f"{at} (question {row_id})"))
         yield from _record(pair, row_id, row["passage"], golds, report)
+
+
+def _answers(pair: Mapping[str, Any], at: str) -> Iterator[str]:
+    _shaped(pair.get("question"), str, "question", at)
+    validated = _shaped(pair.get("validated_answers") or [], list, "validated_answers", at)
+    for answer in (pair.get("answer"), *validated):
+        if answer:
+            answer = _shaped(answer, Mapping, "an answer", at)
+            _shaped(answer.get("spans") or [], list, "answer.spans", at)
+            _shaped(answer.get("date") or {}, Mapping, "answer.date", at)
+            yield answer_text(answer)
+
+
+_SHAPES = {list: "a list", str: "text", Mapping: "an object"}
+
+
+def _shaped(value: Any, kind: Any, name: str, at: str) -> Any:
+    if not isinstance(value, kind):
+        raise DataError(
+            f"{at}: {name} is {value!r:.60} ({type(value).__name__}), but must be {_SHAPES[kind]}; "
+            "mend it after the published layout, or take it out."
+        )
+    return value
 
 
 def _record(row: Row, row_id: str, text: str, golds: list[str], report: Report) -> Iterator[Record]:
     if not golds:
         return report.drop("no answer", row_id)
+    context = [passage("", text)]
+    if not context[0]["text"].strip():
+        return report.drop("no passages", row_id)
     yield Record(
         id=row_id,
         task="care",
         kind="text",
         question=row["question"].strip(),
-        context=[passage("", text)],
+        context=context,
         golds=golds,
         evidence=[],
         source="drop",

@@ -63,6 +63,38 @@ def test_a_pair_without_id_or_validated_answers_loads(load, write):
     assert load(write("drop.json", release), "drop").rows[0]["id"] == "p-0"
 
 
+def test_questions_on_a_blank_passage_are_dropped_and_counted(load, write, hub):
+    release = {**RELEASE, "blank": {"passage": " \n", "qa_pairs": [pair("q7", "What?", number("1"))]}}
+    dropped = load(write("drop.json", release), "drop").report.dropped
+    assert (dropped["no passages"].rows, dropped["no passages"].examples) == (1, ["q7"])
+    trained = {key: {**section, "qa_pairs": section["qa_pairs"][:1]} for key, section in release.items()}
+    hub(list(hub_rows(trained, training=True)), hub_features())
+    assert load("ucinlp/drop", "drop", split="train").report.dropped["no passages"].examples == ["q7"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("Who?", r": the pair is 'Who\?' \(str\), but must be an object"),
+        (pair("q9", None, number("1")), r"question q9\): question is None \(NoneType\), but must be text"),
+        (pair("q9", "Who?", "seven"), r"question q9\): an answer is 'seven' \(str\), but must be an object"),
+        (pair("q9", "Who?", number("1"), ["x"]), r"question q9\): an answer is \['x'\] \(list\)"),
+        (pair("q9", "Who?", {"spans": "Smith"}), r"question q9\): answer\.spans is 'Smith' .* must be a list"),
+        (pair("q9", "Who?", {"date": "May"}), r"question q9\): answer\.date is 'May' .* must be an object"),
+        ({**pair("q9", "Who?", None), "validated_answers": "x"}, r"question q9\): validated_answers is 'x'"),
+    ],
+)
+def test_a_pair_of_another_shape_is_named_with_what_is_wrong(load, write, bad, message):
+    release = {"p": {"passage": PASSAGE, "qa_pairs": [pair("q1", "Who?", spans("Smith")), bad]}}
+    with pytest.raises(DataError, match=rf"drop\.json: passage 'p': qa_pairs\[1\].*{message}"):
+        load(write("drop.json", release), "drop")
+
+
+def test_pairs_that_are_no_list_are_refused(load, write):
+    with pytest.raises(DataError, match=r"passage 'p': qa_pairs is \{\} \(dict\), but must be a list"):
+        load(write("drop.json", {"p": {"passage": PASSAGE, "qa_pairs": {}}}), "drop")
+
+
 def test_a_file_that_is_broken_near_its_beginning_names_the_line(load, write):
     with pytest.raises(DataError, match=r"drop\.json:2: broken JSON: unallowed token"):
         load(write("drop.json", '{"p": {"passage": "x",\n"qa_pairs": [}}'), "drop")
