@@ -119,6 +119,9 @@ def _missing(full: Path) -> str:
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     wanted = full.relative_to(folder).parts[0]
+    link = folder / wanted
+    if link.is_symlink():
+        return f"there is no file {full}: {link} is a link to {link.readlink()}, which is not there; set the link anew."
     close = nearest(wanted, [entry.name for entry in folder.iterdir()])
     absent = f", and no {wanted!r} in {folder}" if folder != full.parent else ""
     return f"there is no file {full}{absent}.{close}"

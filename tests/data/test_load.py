@@ -160,6 +160,14 @@ def test_a_missing_file_says_what_was_tried_and_what_is_near(load, write, tmp_pa
         load("data/x.jsonl", "hotpotqa")  # has the form owner/name, but the suffix of a file
 
 
+@pytest.mark.parametrize("path", ["mine.jsonl", "mine.jsonl/part.jsonl"])
+def test_a_link_that_leads_nowhere_says_so(load, tmp_path, path):
+    (tmp_path / "mine.jsonl").symlink_to("gone.jsonl")
+    with pytest.raises(DataError, match=r"mine\.jsonl is a link to gone\.jsonl, which is not there") as caught:
+        load(path, "records")
+    assert "Did you mean" not in str(caught.value)
+
+
 def test_a_folder_that_is_no_saved_data_set_says_what_it_holds(load, write, tmp_path):
     (tmp_path / "data").mkdir()
     write("data/a.jsonl", ROWS)
