@@ -11,6 +11,19 @@ from dataclasses import dataclass
 from rlkit.config import Config
 from rlkit.errors import ConfigError
 
+MAX_DRAWS = 500_000_000  # 6 bytes each
+_COUNTS = {
+    "sft": ("per_device_train_batch_size", "gradient_accumulation_steps"),
+    "grpo": (
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "num_generations",
+        "num_iterations",
+        "generation_batch_size",
+        "steps_per_generation",
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -33,11 +46,14 @@ def batches(config: Config, world_size: int, rows: int) -> Batches:
     Raises `ConfigError` for sizes that do not divide, naming the nearest that do.
     """
     get = config.setting
+    if world_size < 1:
+        raise ConfigError(f"processes: is {world_size}, but a run has at least 1.")
+    for name in _COUNTS[config.method]:
+        value = get(name)
+        if value is not None and value < 1:
+            raise ConfigError(f"train.{name}: is {value!r}, but must be a whole number of at least 1.")
     micro = get("per_device_train_batch_size") * world_size
     accumulation = get("gradient_accumulation_steps")
-    for name in ("per_device_train_batch_size", "gradient_accumulation_steps"):
-        if not isinstance(get(name), int) or get(name) < 1:
-            raise ConfigError(f"train.{name}: is {get(name)!r}, but must be a whole number of at least 1.")
     if config.method == "sft":
         per_step = micro * accumulation
         steps = _steps(config, rows, per_step, 1.0)
@@ -57,7 +73,7 @@ def batches(config: Config, world_size: int, rows: int) -> Batches:
         )
     else:
         per_generation = batch // micro
-    if not isinstance(generations, int) or generations < 2:
+    if generations < 2:
         raise ConfigError(
             f"train.num_generations: is {generations!r}, but GRPO compares at least 2 completions a prompt."
         )
@@ -91,11 +107,18 @@ def batches(config: Config, world_size: int, rows: int) -> Batches:
 
 def _steps(config: Config, rows: int, per_round: int, steps_per_round: float) -> int:
     steps = config.setting("max_steps")
-    if isinstance(steps, int) and steps > 0:
-        return steps
+    if steps == 0 or steps < -1:
+        raise ConfigError(f"train.max_steps: is {steps}, but must be at least 1, or -1 for train.num_train_epochs.")
     epochs = config.setting("num_train_epochs")
-    rounds = int(rows * epochs) // per_round
-    steps = int(rounds * steps_per_round)
+    if epochs <= 0:
+        raise ConfigError(f"train.num_train_epochs: is {epochs}, but must be above 0.")
+    if steps == -1:
+        steps = int(int(rows * epochs) // per_round * steps_per_round)
+    if steps / steps_per_round * per_round > MAX_DRAWS:
+        raise ConfigError(
+            f"train.max_steps: {steps:,} steps of {per_round:,} rows are more than the {MAX_DRAWS:,} draws that a plan may "
+            "hold; train in several runs."
+        )
     if steps < 1:
         raise ConfigError(
             f"train.num_train_epochs: {epochs} passes over {rows} rows do not fill one round of {per_round} rows; give more "

@@ -10,23 +10,27 @@ import argparse
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from curricula import Preview, preview
-from rewards import RewardError, Sample, Weighted
+from rewards import Sample, Weighted
 from rewards.config import from_config as rewards_from_config
 from rewards.gold import gold_completion
 from rewards.part import bounds_of
 from rlkit.batches import Batches
 from rlkit.config import Config, lacking, load_config
+from rlkit.errors import ConfigError
+from rlkit.fitting import fitted
+from rlkit.prompts import prompt_of
 from rlkit.runs import open_run
-from rlkit.sources import Sources, load_sources, plan_rows, prompt_of, schedule_of
+from rlkit.sources import Sources, check_demonstration, load_sources, plan_rows, schedule_of
 
 MAX_LISTED = 10
+ROWS_PER_BATCH = 64
 
 
 @dataclass
@@ -62,46 +66,73 @@ def main(args: argparse.Namespace) -> int:
 
 def check(config: Config, *, processes: int = 1, limit: int | None = None) -> Findings:
     """Everything that can be known of a run before it starts; raises the error that would stop it."""
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit: is {limit}, but must be at least 1; leave it out to look at every row.")
     reward = None if config.rewards is None else rewards_from_config(config.to_dict()["rewards"])
     open_run(config, world_size=processes)
     sources = load_sources(config)
     found = Findings(sources.sizes(), {name: str(loaded.report) for name, loaded in sources.loaded.items()})
     found.warnings += lacking(config)
     count, found.counted_in = _counter(config)
-    _rows(config, sources, reward, count, limit, found)
-    plan, found.batches = plan_rows(config, sources, processes)
+    _lengths(config, sources, count, limit, found)
+    shown = _as_shown(config, sources, found)
+    if reward is not None:
+        _golds(config, shown, reward, limit, found)
+    plan, found.batches = plan_rows(config, shown, processes)
     found.preview = preview(plan, schedule_of(config))
     found.warnings += found.preview.notes
     _window(config, found)
     return found
 
 
-def _rows(
-    config: Config,
-    sources: Sources,
-    reward: Weighted | None,
-    count: Callable[[str], int],
-    limit: int | None,
-    found: Findings,
-) -> None:
-    """Walk every row once: its length, its gold score."""
+def _lengths(config: Config, sources: Sources, count: Callable[[str], int], limit: int | None, found: Findings) -> None:
+    """Walk the rows once for the length of their prompts."""
     lengths: dict[str, list[int]] = {name: [] for name in found.rows}
-    seen: Counter[str] = Counter()
     for name, record in sources.records():
-        if limit is not None and seen[name] >= limit:
-            continue
-        seen[name] += 1
-        messages = prompt_of(record, config.prompt.system)
-        lengths[name].append(sum(count(message["content"]) for message in messages))
-        if config.method == "sft" and not record.get("completion"):
-            raise RewardError(
-                f"sources.{name}: row {record['id']}: has no completion, so SFT has nothing to learn from it."
-            )
-        if reward is not None:
-            _gold(name, record, reward, found)
+        if limit is None or len(lengths[name]) < limit:
+            lengths[name].append(sum(count(message["content"]) for message in prompt_of(record, config.prompt.system)))
+            if config.method == "sft":
+                check_demonstration(name, record)
     for name, counts in lengths.items():
         over = sum(length > config.prompt.max_tokens for length in counts) if config.prompt.max_tokens else 0
         found.lengths[name] = {"median": median(counts), "max": max(counts), "over": over}
+
+
+def _as_shown(config: Config, sources: Sources, found: Findings) -> Sources:
+    """The sources as training will see them, where the tokenizer that decides it is at hand."""
+    if config.prompt.max_tokens is None and config.memory is None:
+        return sources
+    if found.counted_in == "words":
+        found.warnings.append(
+            "which rows fit into their prompts is known only with the model's tokenizer: what is said here of golds, rounds "
+            "and curriculum holds for all rows."
+        )
+        return sources
+    from rlkit.training.common import load_tokenizer
+
+    shown = fitted(config, sources, load_tokenizer(str(config.model["model_name_or_path"]), config))
+    for name, loaded in shown.loaded.items():
+        found.reports[name] += f"\nin prompts: {loaded.report}"
+        left_out = found.rows[name] - len(loaded.rows)
+        if left_out:
+            found.warnings.append(f"{name}: {left_out} of {found.rows[name]} rows are left out, see above.")
+    return shown
+
+
+def _golds(config: Config, sources: Sources, reward: Weighted, limit: int | None, found: Findings) -> None:
+    """Let every row's own gold answer earn its reward, in batches as training has them."""
+    seen: Counter[str] = Counter()
+    batch: list[tuple[str, Sample]] = []
+    for name, record in sources.records():
+        seen[name] += 1
+        if limit is not None and seen[name] > limit:
+            continue
+        sample = Sample.from_record(record, prompt=prompt_of(record, config.prompt.system))
+        batch.append((name, sample.with_completion(gold_completion(sample))))
+        if len(batch) == ROWS_PER_BATCH:
+            _judge(batch, reward, found)
+            batch = []
+    _judge(batch, reward, found)
     if found.gold_short_rows:
         found.warnings.append(
             f"{found.gold_short_rows} of {found.gold_rows} rows: the gold answer does not earn the maximum, so no completion "
@@ -109,21 +140,21 @@ def _rows(
         )
 
 
-def _gold(name: str, record: Mapping[str, Any], reward: Weighted, found: Findings) -> None:
-    sample = Sample.from_record(record)
-    score = reward(sample.with_completion(gold_completion(sample)))
-    found.gold_rows += 1
-    if score.total is not None and math.isclose(score.total, score.maximum, abs_tol=1e-9):
-        return
-    found.gold_short_rows += 1
-    if len(found.gold_short) < MAX_LISTED:
-        best = {part: bounds_of(reward.parts[part])[reward.weights[part] > 0] for part in reward.parts}
-        short = ", ".join(
-            f"{part} {value:.3g} of {best[part]:.3g}"
-            for part, value in score.parts.items()
-            if value is not None and not math.isclose(value, best[part], abs_tol=1e-9)
-        )
-        found.gold_short.append(f"{name}: row {record['id']}: {short or 'no part applies'}")
+def _judge(batch: list[tuple[str, Sample]], reward: Weighted, found: Findings) -> None:
+    scores = reward.batch([sample for _, sample in batch])
+    for (name, sample), score in zip(batch, scores, strict=True):
+        found.gold_rows += 1
+        if score.total is not None and math.isclose(score.total, score.maximum, abs_tol=1e-9):
+            continue
+        found.gold_short_rows += 1
+        if len(found.gold_short) < MAX_LISTED:
+            best = {part: bounds_of(reward.parts[part])[reward.weights[part] > 0] for part in reward.parts}
+            short = ", ".join(
+                f"{part} {value:.3g} of {best[part]:.3g}"
+                for part, value in score.parts.items()
+                if value is not None and not math.isclose(value, best[part], abs_tol=1e-9)
+            )
+            found.gold_short.append(f"{name}: row {sample.id}: {short or 'no part applies'}")
 
 
 def _counter(config: Config) -> tuple[Callable[[str], int], str]:

@@ -82,7 +82,7 @@ def _run(arguments: Sequence[str]) -> int:
     module = importlib.import_module(module_name)
     parser = argparse.ArgumentParser(prog=f"rlkit {verb}", description=help_line, epilog=f"example: {example}")
     module.add_arguments(parser)
-    return module.main(parser.parse_args(arguments[1:]))
+    return module.main(parser.parse_intermixed_args(arguments[1:]))  # options may stand between overrides
 
 
 def _show_log() -> None:

@@ -7,8 +7,9 @@ no data, builds no model and imports nothing heavy. Paths inside a config are re
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -17,9 +18,18 @@ from typing import Any
 import yaml
 
 from rlkit.errors import ConfigError, nearest
-from rlkit.fields import declared_fields
+from rlkit.fields import declared_fields, declared_types
 
 METHODS = ("sft", "grpo")
+MAX_COUNT = 10**9
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a mapping",
+}
 TASKS = ("care", "memory_t1")
 
 # Fields of TRL that a plan depends on: set by us, and an error when a config sets them to something else.
@@ -81,12 +91,13 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     Raises `ConfigError` with the file, the key, the rule and the nearest valid name.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         close = nearest(path.name, [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else [])
         raise ConfigError(f"{path}: there is no such config file.{close} Shipped configs stand in configs/.")
-    values = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    values = read_yaml_file(path)
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds {type(values).__name__}, but a config is a mapping such as `method: grpo`.")
+        holds = "is empty" if values is None else f"holds {type(values).__name__}"
+        raise ConfigError(f"{path}: {holds}, but a config is a mapping such as `method: grpo`.")
     for override in overrides:
         _override(values, override)
     return parse_config(values, where=str(path), default_name=path.stem)
@@ -195,7 +206,14 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-6 as a number and refuses a key that stands twice."""
+    """Safe YAML that reads 1e-6 as a number, refuses a key that stands twice and names the line of a bad value."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:  # what looks like a date or a number, but is none: 2024-13-45
+            problem = f"{node.value!r:.60} is no value ({error}); put it in quotes if it is text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
 
 # YAML 1.1, which PyYAML follows, takes 1e-6 for text because it has no dot.
@@ -208,6 +226,10 @@ def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node)
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a key is {type(key).__name__}, but must be text", key_node.start_mark
+            )
         if key in seen:
             raise yaml.constructor.ConstructorError(
                 None, None, f"the key {key!r} stands twice, so one of its values would be lost; remove one",
@@ -231,8 +253,27 @@ def read_yaml(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{where}{line}: not readable as YAML: {error.problem}.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not readable as YAML: {error}.") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(
+            f"{where}:{line}: not readable as YAML: it holds the control character {text[error.position]!r}; take it out."
+        ) from error
+    except RecursionError as error:
+        raise ConfigError(f"{where}: not readable as YAML: nested too deeply; no setting needs more than a few levels.") from error
+
+
+def read_yaml_file(path: Path) -> Any:
+    """The value of a YAML file, read as `read_yaml` does; raises `ConfigError` for what is no UTF-8 text file."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path}: is a directory, but must be a YAML file; name a file in it.") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8.") from error
+    return read_yaml(text, str(path))
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -256,12 +297,27 @@ def _trl_section(section: Any, kind: str, where: str) -> dict[str, Any]:
         if key in _OWNED:
             raise ConfigError(f"{where}.{key}: is set by rlkit; {_OWNED[key]}.")
         if key not in known:
-            raise ConfigError(f"{where}.{key}: TRL's {names[kind]} has no such field.{nearest(key, known)}")
+            raise ConfigError(f"{where}.{key}: TRL's {names[kind]} has no such field.{nearest(str(key), known)}")
         if key in _FIXED and value != _FIXED[key]:
             raise ConfigError(
                 f"{where}.{key}: {value!r} would break the planned order; remove it (rlkit sets {_FIXED[key]!r})."
             )
+        _check_type(value, declared_types(kind).get(key), f"{where}.{key}")
     return values
+
+
+def _check_type(value: Any, types: tuple[type, ...] | None, where: str) -> None:
+    """A value of another type than TRL declares would be taken for another one, or fail after the model is loaded."""
+    if types is None:
+        return
+    fits = type(value) in types or (type(value) is int and float in types)
+    if not fits:
+        names = " or ".join("null" if kind is type(None) else _WORDS[kind] for kind in types)
+        raise ConfigError(f"{where}: is {value!r:.60}, but must be {names}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: is {value!r}, but must be a finite number.")
+    if isinstance(value, int) and abs(value) > MAX_COUNT:
+        raise ConfigError(f"{where}: is {value!r:.60}, but no run needs more than {MAX_COUNT:,}.")
 
 
 def _sources(section: Any, where: str) -> dict[str, dict[str, Any]]:
@@ -281,7 +337,7 @@ def _prompt(section: Any, where: str) -> Prompt:
     known = [f.name for f in fields(Prompt)]
     for key in values:
         if key not in known:
-            raise ConfigError(f"{where}.{key}: no such key.{nearest(key, known)} Known keys: {', '.join(known)}.")
+            raise ConfigError(f"{where}.{key}: no such key.{nearest(str(key), known)} Known keys: {', '.join(known)}.")
     limit = values.get("max_tokens")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise ConfigError(

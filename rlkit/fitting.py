@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,41 +78,56 @@ def _write_report(path: Path, report: Report) -> None:
 
 
 def _fit_all(config: Config, source: Loaded, tokenizer: Any, report: Report) -> Iterator[Record]:
-    def count(text: str) -> int:
-        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    frame = prompts.chat_prompt({"question": "", "context": []}, config.prompt.system)
-    other = len(tokenizer.apply_chat_template(frame, add_generation_prompt=True, return_dict=True)["input_ids"])
+    measure = Measure(tokenizer, config.prompt.system)
     choose = None if config.memory is None else Candidates.from_config(config.to_dict()["memory"])
     for record in source.records():
-        shown = fit_record(record, choose, config.prompt.max_tokens, count, other, report)
+        shown = fit_record(record, choose, config.prompt.max_tokens, measure, report)
         if shown is not None:
             report.keep()
             yield shown
 
 
+class Measure:
+    """Lengths in a tokenizer's tokens."""
+
+    def __init__(self, tokenizer: Any, system: str | None) -> None:
+        self._tokenizer, self._system = tokenizer, system
+        self.frame = self.prompt({"question": "", "context": [], "task": "care"})
+
+    def text(self, text: str) -> int:
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def prompt(self, record: Mapping[str, Any]) -> int:
+        """The whole prompt of a record, chat template and all."""
+        messages = prompts.prompt_of(record, self._system)
+        return len(
+            self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+        )
+
+
 def fit_record(
-    record: Record,
-    choose: Candidates | None,
-    max_tokens: int | None,
-    count: Callable[[str], int],
-    other_tokens: int,
-    report: Report,
+    record: Record, choose: Candidates | None, max_tokens: int | None, measure: Measure, report: Report
 ) -> Record | None:
-    """The record as its prompt shows it, or None where it is left out; both are counted in `report`."""
+    """The record as its prompt shows it, or None where it is left out; both are counted in `report`.
+
+    Passages of a CARE row may go one by one. A prompt of the record's own, and the sessions that are left of a memory,
+    are shown whole or not at all.
+    """
     row_id = record["id"]
-    if record["task"] == "memory_t1":
-        if choose is None:
-            return record
-        shown, told = choose.apply(record, count)
+    if record["task"] == "memory_t1" and choose is not None:
+        record, told = choose.apply(record, measure.text)
         told.note(report, row_id)
         if told.problem:
             report.drop(told.problem, row_id)
             return None
-        return shown
     if max_tokens is None:
         return record
-    shorter, told_fit = fit(record, max_tokens, count, other_tokens=other_tokens)
+    if record["task"] == "memory_t1" or record.get("prompt"):
+        if measure.prompt(record) <= max_tokens:
+            return record
+        report.drop(f"its prompt is over prompt.max_tokens = {max_tokens}", row_id)
+        return None
+    shorter, told_fit = fit(record, max_tokens, measure.text, other_tokens=measure.frame)
     if shorter is None:
         report.drop(f"over prompt.max_tokens = {max_tokens}: {told_fit.problem}", row_id)
     elif told_fit.dropped:

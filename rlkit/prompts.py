@@ -39,6 +39,11 @@ def chat_prompt(record: Mapping[str, Any], system: str | None = "default") -> li
     return messages
 
 
+def prompt_of(record: Mapping[str, Any], system: str | None) -> list[dict[str, str]]:
+    """The record's own `prompt` messages if it brings some, else those made from its fields."""
+    return record.get("prompt") or chat_prompt(record, system)
+
+
 def passage_text(passage: Mapping[str, Any]) -> str:
     """How one passage stands in the prompt: its title on a line of its own, if it has one."""
     return f"{passage['title']}\n{passage['text']}" if passage.get("title") else passage["text"]

@@ -14,17 +14,18 @@ A folder is never overwritten: the same config continues it, any other is refuse
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -32,6 +33,8 @@ from rlkit.config import Config, differences
 from rlkit.errors import RunError
 
 _MARK = "rlkit.json"
+_REMEDY = "Remove the folder, or choose another train.output_dir."
+_locks: dict[Path, IO[str]] = {}  # open files, because closing one lets go of its lock
 _PACKAGES = ("trl", "torch", "transformers", "deepspeed", "datasets", "accelerate", "peft", "rapidfuzz", "rank-bm25")
 
 
@@ -61,6 +64,12 @@ class Run:
     def done(self) -> Path:
         return self.folder / "done.json"
 
+    @property
+    def started(self) -> bool:
+        """Whether there is anything to lose: a logged step, a checkpoint, a trained model."""
+        logged = self.metrics.is_file() and self.metrics.stat().st_size > 0
+        return logged or self.done.is_file() or self.checkpoint() is not None
+
     def checkpoint(self) -> Path | None:
         """The newest checkpoint that was written to its end, or `None`."""
         found = [p for p in self.folder.glob("checkpoint-*") if (p / _MARK).is_file() and step_of(p) is not None]
@@ -74,27 +83,34 @@ class Run:
 def open_run(config: Config, *, world_size: int = 1, must_exist: bool = False) -> Run:
     """Check that the config's `output_dir` may be used, without writing anything.
 
-    Free, or an unfinished run of the same config: fine. Raises `RunError` for a finished run, a run of another config
-    (naming what differs), somebody else's files, or nothing to resume where `must_exist` asks for it.
+    Free, an unfinished run of the same config, or one that stopped before its first step: fine. Raises `RunError` for a
+    finished run, a run of another config (naming what differs), somebody else's or damaged files, or nothing to resume
+    where `must_exist` asks for it.
     """
     run = Run(config.output_dir)
     saved = run.folder / "config.yaml"
+    for place in (run.folder, *run.folder.parents):
+        if place.exists() and not place.is_dir():
+            raise RunError(
+                f"{run.folder}: {place} is a file, so there can be no run folder; choose another train.output_dir."
+            )
     if not saved.is_file():
         if must_exist:
             raise RunError(f"{run.folder}: there is no run to resume; leave out --resume to start one.")
-        if run.folder.exists() and any(run.folder.iterdir()):
+        if run.folder.exists() and any(not item.name.startswith(".") for item in run.folder.iterdir()):
             raise RunError(
                 f"{run.folder}: holds files but no config.yaml, so it is not a run of this toolkit and stays untouched; "
                 "choose another train.output_dir."
             )
         return run
-    changed = differences(yaml.safe_load(saved.read_text(encoding="utf-8")), config)
+    before = _read(saved, yaml.safe_load)
+    changed = differences(before, config)
     environment = run.folder / "environment.json"
     if environment.is_file():
-        before = json.loads(environment.read_text(encoding="utf-8"))["processes"]
-        if before != world_size:
-            changed.append(f"number of processes: {before} -> {world_size}")
-    if changed:
+        processes = _read(environment, json.loads).get("processes")
+        if processes != world_size:
+            changed.append(f"number of processes: {processes} -> {world_size}")
+    if changed and run.started:
         lines = "\n  ".join(changed)
         raise RunError(
             f"{run.folder}: was made by another config and is not overwritten. What differs:\n  {lines}\n"
@@ -111,11 +127,15 @@ def open_run(config: Config, *, world_size: int = 1, must_exist: bool = False) -
 def start(run: Run, config: Config, world_size: int) -> int:
     """Create or continue the run on the first process; returns the step to continue from (0 = from the start).
 
-    Whatever the journals say of later steps is cut off, and unfinished checkpoints are removed.
+    Whatever the journals say of later steps is cut off, and unfinished checkpoints are removed. The folder is this
+    process's until it ends: raises `RunError` where another process trains in it.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
+    _lock(run.folder)
+    if not run.started and run.start_model.is_dir():
+        shutil.rmtree(run.start_model)  # of a run that never took a step, perhaps of another shape
     write_text(run.folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
-    if not (run.folder / "environment.json").is_file():
+    if not run.started or not (run.folder / "environment.json").is_file():
         write_json(run.folder / "environment.json", environment(world_size))
     for folder in run.folder.glob("checkpoint-*"):
         if not (folder / _MARK).is_file():
@@ -125,6 +145,49 @@ def start(run: Run, config: Config, world_size: int) -> int:
     for journal in (run.metrics, run.samples):
         cut(journal, step)
     return step
+
+
+def _lock(folder: Path) -> None:
+    """Hold the folder until this process ends, however it ends; the system lets go of the lock by itself."""
+    if folder.resolve() in _locks:
+        return
+    file = (folder / ".lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "?"
+        file.close()
+        raise RunError(
+            f"{folder}: process {holder} is training in this folder; wait for it, stop it, or choose "
+            "another train.output_dir."
+        ) from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    _locks[folder.resolve()] = file
+
+
+def release(run: Run) -> None:
+    """Let go of the run's folder, for a process that goes on to do other things."""
+    lock = _locks.pop(run.folder.resolve(), None)
+    if lock is not None:
+        lock.close()
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """The mapping in one of a run's own files."""
+    try:
+        value = parse(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError, OSError) as error:
+        raise RunError(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}); the run folder is damaged. {_REMEDY}"
+        ) from error
+    if not isinstance(value, dict):
+        raise RunError(
+            f"{path}: holds {type(value).__name__} in place of a mapping; the run folder is damaged. {_REMEDY}"
+        )
+    return value
 
 
 def environment(world_size: int) -> dict[str, Any]:
@@ -158,7 +221,18 @@ def cut(journal: Path, step: int) -> None:
         return
     draft = journal.with_name(f".{journal.name}.{os.getpid()}")
     with draft.open("w", encoding="utf-8") as kept, journal.open(encoding="utf-8") as lines:
-        kept.writelines(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith("\n"):
+                break
+            try:
+                keep = json.loads(line)["step"] <= step
+            except (ValueError, KeyError, TypeError) as error:
+                draft.unlink()
+                raise RunError(
+                    f"{journal}:{number}: is no line of a journal; the run folder is damaged. {_REMEDY}"
+                ) from error
+            if keep:
+                kept.write(line)
     os.replace(draft, journal)
 
 

@@ -14,8 +14,8 @@ from rlkit.batches import Batches, batches
 from rlkit.config import Config
 from rlkit.data.load import Loaded, load_source
 from rlkit.data.record import Record, to_record
-from rlkit.errors import ConfigError
-from rlkit.prompts import chat_prompt
+from rlkit.errors import ConfigError, DataError
+from rlkit.prompts import chat_prompt, prompt_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -115,6 +115,9 @@ class WithPrompt:
         return {**columns, "prompt": [prompt_of(to_record(row), self.system) for row in rows]}
 
 
-def prompt_of(record: Mapping[str, Any], system: str | None) -> list[dict[str, str]]:
-    """The record's own `prompt` messages if it brings some, else those made from its fields."""
-    return record.get("prompt") or chat_prompt(record, system)
+def check_demonstration(source: str, record: Mapping[str, Any]) -> None:
+    """Raise `DataError` for a row that SFT cannot learn from."""
+    if not record.get("completion"):
+        raise DataError(
+            f"sources.{source}: row {record['id']}: has no completion, so SFT has nothing to learn from it; fill it in."
+        )

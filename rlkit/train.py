@@ -15,8 +15,8 @@ from rewards.config import from_config as rewards_from_config
 from rlkit.config import Config, lacking, load_config
 from rlkit.errors import ConfigError
 from rlkit.fitting import fitted
-from rlkit.runs import Run, open_run, start, write_json
-from rlkit.sources import Planned, Sources, in_order, load_sources, plan_rows
+from rlkit.runs import Run, open_run, release, start, write_json
+from rlkit.sources import Planned, Sources, check_demonstration, in_order, load_sources, plan_rows
 
 _log = logging.getLogger(__name__)
 
@@ -42,25 +42,35 @@ def train(config: Config, *, resume: bool = False) -> Run:
     `resume=True` insists that there is a run to continue. Raises `ConfigError`, `DataError`, `RewardError` or
     `RunError` before any accelerator is held.
     """
+    from rlkit.training import processes
+
+    world = processes.world_size()
+    # Every process looks for itself and finds the same, so that no group has to exist for a refusal.
+    reward, sources = processes.same(lambda: preflight(config, world, resume))
+    processes.join(config)
+    run = Run(config.output_dir)
+    try:
+        processes.first(lambda: start(run, config, world))
+        _train(config, run, reward, sources, world)
+    finally:
+        release(run)
+        processes.leave()
+    return run
+
+
+def preflight(config: Config, world_size: int = 1, must_exist: bool = False) -> tuple[Weighted | None, Sources]:
+    """Everything that can be refused without a model: rewards, files, run folder, data, batch arithmetic, curriculum."""
     reward = None if config.rewards is None else rewards_from_config(config.to_dict()["rewards"])
     lacks = lacking(config)
     if lacks:
         raise ConfigError(" ".join(lacks))
-    from rlkit.training import processes
-
-    world = processes.world_size()
-    if processes.rank() == 0:
-        open_run(config, world_size=world, must_exist=resume)
-    processes.join(config)
-    try:
-        run = processes.first(lambda: open_run(config, world_size=world, must_exist=resume))
-        processes.first(lambda: load_sources(config).sizes())  # fills the cache once, for all
-        sources = load_sources(config)
-        processes.first(lambda: start(run, config, world))
-        _train(config, run, reward, sources, world)
-    finally:
-        processes.leave()
-    return run
+    open_run(config, world_size=world_size, must_exist=must_exist)
+    sources = load_sources(config)
+    plan_rows(config, sources, world_size)
+    if config.method == "sft":
+        for name, record in sources.records():
+            check_demonstration(name, record)
+    return reward, sources
 
 
 def _train(config: Config, run: Run, reward: Weighted | None, sources: Sources, world: int) -> None:

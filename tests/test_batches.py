@@ -64,6 +64,11 @@ def test_sft_rows_a_step() -> None:
         ({"steps_per_generation": 4, "max_steps": 6}, "6 is no multiple of the 4 optimizer steps"),
         ({"steps_per_generation": 4, "max_steps": 8, "save_steps": 6}, "save_steps: 6 is no multiple of the 4"),
         ({"gradient_accumulation_steps": 2, "steps_per_generation": 3}, "do not divide one another"),
+        ({"max_steps": 0}, "train.max_steps: is 0, but must be at least 1, or -1"),
+        ({"num_train_epochs": 0}, "train.num_train_epochs: is 0, but must be above 0"),
+        ({"generation_batch_size": 0}, "train.generation_batch_size: is 0, but must be a whole number of at least 1"),
+        ({"num_iterations": 0}, "train.num_iterations: is 0"),
+        ({"max_steps": 10**9}, "more than the 500,000,000 draws that a plan may hold"),
         ({"per_device_train_batch_size": 0}, "is 0, but must be a whole number of at least 1"),
     ],
 )
@@ -72,6 +77,11 @@ def test_numbers_that_do_not_divide(train: dict[str, int], message: str) -> None
         batches(config(**train), 1, rows=1000)
     assert message in str(caught.value)
     assert str(caught.value).startswith("train.")
+
+
+def test_a_run_has_a_process() -> None:
+    with pytest.raises(ConfigError, match="processes: is 0, but a run has at least 1"):
+        batches(config(), 0, rows=10)
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rewards import RewardError
 from rlkit import cli
 from rlkit.check import check
 from rlkit.config import load_config
@@ -57,6 +58,78 @@ def test_a_row_that_cannot_be_graded_is_named(capsys: pytest.CaptureFixture[str]
     assert "only: row odd: grounding 0 of 1" in shown
     assert "1 of 4 rows: the gold answer does not earn the maximum" in " ".join(shown.split())
     assert cli.main(["check", path, "--strict"]) == 1
+
+
+def test_a_batch_function_sees_what_training_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Message lists, as the prompts are messages, and more than one row, so that a wrong count is found here."""
+    Path("mine.py").write_text(
+        "def good(prompts, completions, golds, **columns):\n"
+        "    return [float(gold[0] in text[0]['content']) for gold, text in zip(golds, completions)]\n"
+        "def short(prompts, completions, **columns):\n"
+        "    return [1.0]\n"
+    )
+    monkeypatch.syspath_prepend(".")
+    rewards = {"mine": {"use": "mine:good", "weight": 1.0}}
+    assert check(load_config(config(rewards=rewards))).gold_short_rows == 0
+    with pytest.raises(RewardError, match="mine"):
+        check(load_config(config(rewards={"mine": {"use": "mine:short", "weight": 1.0}})))
+
+
+def test_options_may_stand_between_overrides(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", config(), "--limit", "3", "train.max_steps=2"]) == 0
+    shown = capsys.readouterr().out
+    assert "3 of 3 earn the maximum" in shown
+    assert "2 optimizer steps" in shown
+    assert cli.main(["check", config(), "--limit", "0"]) == 2
+    assert cli.main(["check", config(), "--processes", "0"]) == 2
+
+
+def test_another_number_of_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", config(), "--processes", "2"]) == 0
+    assert "4 prompts x 4 = 16 completions a round" in capsys.readouterr().out
+
+
+def test_a_run_folder_that_refuses_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("runs/c").mkdir(parents=True)
+    Path("runs/c/thesis.txt").write_text("mine")
+    assert cli.main(["check", config()]) == 2
+    assert "holds files but no config.yaml" in capsys.readouterr().err
+
+
+def test_sft_rows_need_completions(capsys: pytest.CaptureFixture[str]) -> None:
+    values = yaml.safe_load(Path(config()).read_text())
+    del values["rewards"], values["train"]["num_generations"]
+    Path("c.yaml").write_text(yaml.safe_dump(values | {"method": "sft"}))
+    assert cli.main(["check", "c.yaml"]) == 2
+    assert "has no completion, so SFT has nothing to learn from it" in capsys.readouterr().err
+
+
+def test_with_the_tokenizer_at_hand_the_plan_is_trainings_own(capsys: pytest.CaptureFixture[str]) -> None:
+    from rlkit.scratch import scratch_model
+
+    rows = [dict(row) for level in ("easy", "long") for row in generate(level, rows=6)]
+    texts = [passage["text"] for row in rows for passage in row["context"]]
+    shape = {
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "vocab_size": 400,
+    }
+    scratch_model(Path("model"), {**shape, "num_key_value_heads": 1}, texts, seed=1)
+    for row in rows[6:]:
+        row["evidence"] = []  # so that no passage may be dropped
+    values = yaml.safe_load(Path(config(rows)).read_text())
+    del values["scratch"]
+    values |= {"model": {"model_name_or_path": "model"}, "prompt": {"max_tokens": 120, "system": None}}
+    values["train"] = {"num_generations": 4, "num_train_epochs": 1}
+    Path("c.yaml").write_text(yaml.safe_dump(values))
+    found = check(load_config("c.yaml"))
+    assert found.counted_in == "tokens"
+    assert any("only: 6 of 12 rows are left out" in warning for warning in found.warnings)
+    assert found.batches is not None
+    assert found.batches.rounds == 3  # 6 rows, 2 prompts a round
+    assert found.gold_rows == 6
 
 
 def test_lengths_against_budget_and_positions(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from rlkit.config import Config, differences, lacking, load_config, parse_config, read_yaml
 from rlkit.errors import ConfigError
-from rlkit.fields import UNKNOWN, declared_fields
+from rlkit.fields import UNKNOWN, declared_fields, declared_types
 from rlkit.train import train
 
 MINIMAL = {
@@ -38,6 +38,14 @@ def test_declared_fields_are_trls_own(kind: str) -> None:
     read = declared_fields(kind)
     assert read.keys() == real.keys()
     assert {name: value for name, value in read.items() if value is not UNKNOWN}.items() <= real.items()
+
+
+def test_types_are_those_that_trl_declares() -> None:
+    types = declared_types("grpo")
+    assert types["num_generations"] == (int, type(None))
+    assert types["use_vllm"] == (bool,)
+    assert len(types) > 120  # nearly all of them
+    assert parse(train={"learning_rate": 1, "deepspeed": {"a": 1}, "report_to": ["none"]}).train["learning_rate"] == 1
 
 
 def test_defaults() -> None:
@@ -89,6 +97,13 @@ def test_saved_form_reads_back_equal() -> None:
         ({"prompt": {"max_tokens": 0}}, "prompt.max_tokens: is 0, but must be a positive number of tokens"),
         ({"prompt": {"max_tokens": True}}, "prompt.max_tokens: is True"),
         ({"prompt": {"system": 3}}, "prompt.system: is 3"),
+        ({"train": {"max_steps": "2"}}, "train.max_steps: is '2', but must be a whole number."),
+        ({"train": {"max_steps": True}}, "train.max_steps: is True, but must be a whole number."),
+        ({"train": {"learning_rate": "abc"}}, "train.learning_rate: is 'abc', but must be a number."),
+        ({"train": {"learning_rate": float("nan")}}, "train.learning_rate: is nan, but must be a finite number."),
+        ({"train": {"output_dir": 3}}, "train.output_dir: is 3, but must be text or null."),
+        ({"train": {"max_steps": 10**30}}, "no run needs more than 1,000,000,000"),
+        ({"model": {"model_name_or_path": ["a"]}}, "model.model_name_or_path: is ['a'], but must be text or null."),
         ({"samples_per_step": -1}, "samples_per_step: is -1"),
     ],
 )

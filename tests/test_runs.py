@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,12 @@ import pytest
 from rlkit import runs
 from rlkit.config import Config, parse_config
 from rlkit.errors import RunError
+
+
+@pytest.fixture(autouse=True)
+def _folders_are_free_again(tmp_path: Path) -> Iterator[None]:
+    yield
+    runs.release(runs.Run(tmp_path / "r"))
 
 
 def config(folder: Path, **train: Any) -> Config:
@@ -53,6 +62,8 @@ def test_same_config_continues_and_another_is_refused(tmp_path: Path) -> None:
     run = runs.open_run(first)
     runs.start(run, first, 1)
     assert runs.open_run(first) == run
+    assert runs.open_run(config(tmp_path / "r", seed=2)) == run  # nothing was trained yet, so nothing can be lost
+    runs.append(run.metrics, [{"step": 1}])
     with pytest.raises(RunError) as caught:
         runs.open_run(config(tmp_path / "r", seed=2, max_steps=4), world_size=2)
     assert "train.seed: 1 -> 2" in str(caught.value)
@@ -108,3 +119,72 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(OSError, match="No space left"):
         runs.write_json(target, {"a": 2})
     assert json.loads(target.read_text()) == {"a": 1}
+
+
+def test_a_refused_run_leaves_its_folder_to_the_corrected_one(tmp_path: Path) -> None:
+    first, mended = config(tmp_path / "r", seed=1), config(tmp_path / "r", seed=2)
+    run = runs.open_run(first)
+    runs.start(run, first, 1)
+    run.start_model.mkdir()
+    assert runs.start(runs.open_run(mended, world_size=2), mended, 2) == 0
+    assert "seed: 2" in (run.folder / "config.yaml").read_text()
+    assert json.loads((run.folder / "environment.json").read_text())["processes"] == 2
+    assert not run.start_model.exists()  # it was of the other config
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
+    first = config(tmp_path / "r")
+    run = runs.open_run(first)
+    runs.start(run, first, 1)
+    code = f"""
+from pathlib import Path
+from rlkit import runs
+from rlkit.errors import RunError
+try:
+    runs._lock(Path({str(run.folder)!r}))
+except RunError as error:
+    print(error)
+else:
+    print("taken")
+"""
+
+    def attempt() -> str:
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout
+
+    assert "is training in this folder" in attempt()
+    runs.release(run)
+    assert attempt() == "taken\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("config.yaml", "a: [", "cannot be read"),
+        ("config.yaml", "", "holds NoneType in place of a mapping"),
+        ("environment.json", "{", "cannot be read"),
+    ],
+)
+def test_a_damaged_folder_is_said_to_be_damaged(tmp_path: Path, name: str, text: str, message: str) -> None:
+    first = config(tmp_path / "r")
+    run = runs.open_run(first)
+    runs.start(run, first, 1)
+    (run.folder / name).write_text(text)
+    with pytest.raises(RunError, match=message):
+        runs.open_run(first)
+
+
+def test_a_damaged_journal_is_not_cut(tmp_path: Path) -> None:
+    first = config(tmp_path / "r")
+    run = runs.open_run(first)
+    runs.start(run, first, 1)
+    run.metrics.write_text('{"step": 1}\nnot json\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl:2: is no line of a journal"):
+        runs.start(run, first, 1)
+    assert run.metrics.read_text().endswith("not json\n")
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "r").write_text("a file")
+    for folder in (tmp_path / "r", tmp_path / "r" / "below"):
+        with pytest.raises(RunError, match="is a file, so there can be no run folder"):
+            runs.open_run(config(folder))

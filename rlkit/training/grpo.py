@@ -83,9 +83,9 @@ def _line(step: int, sample: Sample, score: Score) -> dict[str, Any]:
         record["asked_at"] = sample.asked_at
     earned = {"total": score.total, "maximum": score.maximum, "parts": dict(score.parts)}
     return {
-        "step": step,
-        **sample.columns,
+        **sample.columns,  # first, so that a user's column named `step` cannot take the place of ours
         **record,
+        "step": step,
         "prompt": sample.prompt,
         "completion": sample.completion,
         "score": earned,

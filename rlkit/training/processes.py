@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import TypeVar
 
+from rewards.errors import RewardError
 from rlkit.config import Config
 from rlkit.errors import RlkitError
 
@@ -88,6 +89,16 @@ def first(work: Callable[[], T]) -> T:
     if not good:
         raise FailedElsewhere(2)
     return value  # type: ignore[return-value]
+
+
+def same(work: Callable[[], T]) -> T:
+    """Do `work` on every process, before there is a group; an error that all find alike is reported by the first."""
+    try:
+        return work()
+    except (RlkitError, RewardError) as error:
+        if rank() == 0:
+            raise
+        raise FailedElsewhere(2) from error
 
 
 def agree(name: str, value: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rlkit.config import Config
-from rlkit.errors import DataError
 from rlkit.runs import Run
 from rlkit.sources import Planned
 from rlkit.training import common
@@ -40,15 +39,12 @@ def train_sft(config: Config, run: Run, planned: Planned, model: str, tokenizer:
 
 
 def conversations(planned: Planned) -> Dataset:
-    """Rows with `prompt` and `completion` as messages; raises `DataError` for a row without a completion."""
+    """Rows with `prompt` and `completion` as messages, as TRL takes them."""
     from datasets import Features, Value
 
     message = {"role": Value("string"), "content": Value("string")}
 
     def convert(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        for row_id, completion in zip(columns["id"], columns["completion"], strict=True):
-            if not completion:
-                raise DataError(f"row {row_id}: has no completion, so SFT has nothing to learn from it; fill it in.")
         completions = [[{"role": "assistant", "content": text}] for text in columns["completion"]]
         return {"prompt": planned.with_prompt(columns)["prompt"], "completion": completions}
 
