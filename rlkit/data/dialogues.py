@@ -95,8 +95,9 @@ def draw_talks(rng: random.Random, count: int, told: Sequence[str] = tuple(TOLD)
 
     They are: the same person on another day (told of on the asked day itself, if `told` has more than today, and then
     the answer is told later than it happened), another person on the asked day, the same person once more, so that
-    neither the first nor the last talk is the answer, and another person at the same place. (Person, day of visit)
-    and (person, place) occur once each. A `count` below 5 leaves out the last of them.
+    neither the first nor the last talk is the answer, and another person at the same place. The first two share a
+    place as well, so that a place told of twice is not the answer. (Person, day of visit) and (person, place) occur
+    once each. A `count` below 5 leaves out the last of them.
 
     >>> gold, trap, other, more, same_place = draw_talks(random.Random(0), count=5)
     >>> gold.speaker == trap.speaker == more.speaker, gold.visit_day == trap.day, gold.day > gold.visit_day
@@ -121,10 +122,10 @@ def draw_talks(rng: random.Random, count: int, told: Sequence[str] = tuple(TOLD)
                 return
 
     add([person], window if later is told else [gold.visit_day], later, places[0])
-    add(others, [gold.visit_day], told, places[1], visit=True)
-    add([person], window, told, places[2])
+    add(others, [gold.visit_day], told, places[0], visit=True)
+    add([person], window, told, places[1])
     add(others, window, told, asked_place)
-    for place in places[3 : count - 2]:
+    for place in places[2 : count - 3]:
         add([person, *others], window, told, place)
     return talks[:count]
 
@@ -150,7 +151,7 @@ def generate(
 
     >>> row = next(generate("hard", rows=1, seed=3))
     >>> row["question"], row["golds"], row["evidence"], row["time_range"]
-    ('Which place did Ada visit on 2024-03-20?', ['Corrinth'], ['session_12'], ['2024-03-20', '2024-03-20'])
+    ('Which place did Carla visit on 2024-03-07?', ['Elvanor'], ['session_8'], ['2024-03-07', '2024-03-07'])
     >>> list(generate("hrad", rows=1))
     Traceback (most recent call last):
     rlkit.errors.ConfigError: level: 'hrad' is unknown; the dialogue world has easy, hard, long. Did you mean 'hard'?

@@ -82,12 +82,15 @@ def test_sessions_stand_in_the_order_of_their_days():
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_place_in_the_memory_does_not_give_the_answer_away(level):
-    positions = {"first": 0, "last": 0, "newest of the person": 0}
+    positions = {"first": 0, "last": 0, "newest of the person": 0, "first of a place told of twice": 0}
     for record in generate(level, 300):
         ids = [session["id"] for session in record["sessions"]]
         mine = [s["id"] for s in record["sessions"] if told(s)[0] == record["question"].split()[3]]
-        for name, guess in zip(positions, (ids[0], ids[-1], mine[-1]), strict=True):
-            positions[name] += [guess] == record["evidence"]
+        places = [told(session)[2] for session in record["sessions"]]
+        twice = next(place for place in places if places.count(place) > 1)
+        by_position = [[name] == record["evidence"] for name in (ids[0], ids[-1], mine[-1])]
+        for name, right in zip(positions, [*by_position, [twice] == record["golds"]], strict=True):
+            positions[name] += right
     assert max(positions.values()) < 200, positions
 
 
