@@ -225,6 +225,8 @@ _Loader.add_implicit_resolver(
 def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue  # `<<: *name`; what stands beside it overrides what it brings
         key = loader.construct_object(key_node)
         if not isinstance(key, Hashable):
             raise yaml.constructor.ConstructorError(
@@ -254,12 +256,14 @@ def read_yaml(text: str, where: str) -> Any:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{where}{line}: not readable as YAML: {error.problem}.") from error
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
+        line = f":{text.count(chr(10), 0, error.position) + 1}"
         raise ConfigError(
-            f"{where}:{line}: not readable as YAML: it holds the control character {text[error.position]!r}; take it out."
+            f"{where}{line}: not readable as YAML: it holds the control character {text[error.position]!r}; take it out."
         ) from error
     except RecursionError as error:
-        raise ConfigError(f"{where}: not readable as YAML: nested too deeply; no setting needs more than a few levels.") from error
+        raise ConfigError(
+            f"{where}: not readable as YAML: nested too deeply; no setting needs more than a few levels."
+        ) from error
 
 
 def read_yaml_file(path: Path) -> Any:
