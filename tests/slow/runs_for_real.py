@@ -62,8 +62,12 @@ def write_config(folder: Path, name: str = "run", **train: Any) -> Path:
         "method": "grpo",
         "scratch": MODEL,
         "prompt": {"system": None, "max_tokens": 400},
-        "sources": {level: {"format": "records", "path": f"{level}.jsonl"} for level in ("easy", "hard")},
-        "curriculum": {"kind": "linear", "start": {"easy": 1, "hard": 0}, "end": {"easy": 0.25, "hard": 0.75}},
+        # not in alphabetical order, so that a plan in another order than the rows would show
+        "sources": {
+            "simple": {"format": "records", "path": "easy.jsonl"},
+            "hard": {"format": "records", "path": "hard.jsonl"},
+        },
+        "curriculum": {"kind": "linear", "start": {"simple": 1, "hard": 0}, "end": {"simple": 0.25, "hard": 0.75}},
         "rewards": REWARDS,
         "train": {**TRAIN, "output_dir": name, **train},
     }

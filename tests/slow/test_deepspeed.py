@@ -66,5 +66,9 @@ def test_the_documented_command(tmp_path: Path) -> None:
 
 def test_torchrun(tmp_path: Path) -> None:
     config = write_config(tmp_path, per_device_train_batch_size=4, max_steps=1)
-    finish(tmp_path, "torchrun", "--nproc_per_node", "2", "-m", "rlkit", "train", str(config))
-    assert len(lines(tmp_path / "run" / "samples.jsonl")) == 8
+    launch = ("torchrun", "--nproc_per_node", "2", "-m", "rlkit", "train", str(config))
+    refused = finish(tmp_path, *launch, "train.num_generations=3", expect=1)  # torchrun's own code for a failed process
+    assert refused.count("error: ") == 1, refused
+    assert "3 does not divide the 8 completions" in refused
+    finish(tmp_path, *launch, "samples_per_step=4")  # the refused run has left the folder free
+    assert len(lines(tmp_path / "run" / "samples.jsonl")) == 4

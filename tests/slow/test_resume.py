@@ -37,7 +37,9 @@ def test_a_killed_run_ends_as_if_it_had_never_stopped(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert not (tmp_path / "killed" / "done.json").exists(), "the run was over before it could be killed"
-    finish(tmp_path, *train, str(killed), "--resume")
+    resumed = finish(tmp_path, *train, str(killed), "--resume")
+    assert "grpo 8/8" in resumed
+    assert "grpo 1/8" not in resumed  # it went on from a checkpoint
 
     for name in ("metrics.jsonl", "samples.jsonl"):
         assert what_was_computed(tmp_path / "killed" / name) == what_was_computed(tmp_path / "whole" / name)
@@ -63,11 +65,12 @@ def test_the_log_tells_what_happened(tmp_path: Path) -> None:
             assert 0 <= row[f"rewards/{part}/none_rate"] <= 1
         here = [sample for sample in samples if sample["step"] == row["step"]]
         assert len(here) == 8
-        for source in ("easy", "hard"):
+        for source in ("simple", "hard"):
             of_source = [sample["score"]["total"] for sample in here if sample["source"] == source]
             assert row.get(f"sources/{source}/share", 0) == pytest.approx(len(of_source) / 8)
             if of_source:
                 assert row[f"sources/{source}/reward"] == pytest.approx(sum(of_source) / len(of_source))
+        assert {sample["source"] for sample in here if "-easy-" in sample["id"]} <= {"simple"}
         assert row["reward"] == pytest.approx(sum(sample["score"]["total"] for sample in here) / 8)
         given = [s["score"]["parts"]["short"] for s in here]
         assert row["rewards/short/none_rate"] == pytest.approx(given.count(None) / 8)
