@@ -21,7 +21,7 @@ from rewards.config import from_config
 from rewards.errors import RewardError, RowError
 from rewards.presets import PRESETS
 from rewards.sample import Sample
-from rlkit.config import read_yaml
+from rlkit.config import read_yaml_file
 from rlkit.data.jsonl import normalise
 from rlkit.errors import ConfigError, DataError, nearest
 from rlkit.streams import appears_when_done, cores, map_lines
@@ -99,13 +99,14 @@ def load_reward(spec: str) -> Weighted:
     if spec in PRESETS:
         return PRESETS[spec]()
     path = Path(spec)
-    if not path.is_file():
+    if not path.exists():
         close = nearest(spec, PRESETS)
         raise ConfigError(f"--rewards {spec}: neither a preset ({', '.join(PRESETS)}) nor a file.{close}")
-    config = read_yaml(path.read_text(encoding="utf-8"), spec)
+    config = read_yaml_file(path)
     if not isinstance(config, dict) or not config.get("rewards"):
-        has = ", ".join(map(str, config)) if isinstance(config, dict) else type(config).__name__
-        raise ConfigError(f"{spec}: has no section rewards: (it has: {has}); name the parts there, e.g. rewards: care.")
+        has = ", ".join(map(str, config)) if isinstance(config, dict) else f"a {type(config).__name__}"
+        has = f"it has: {has}" if config else "it is empty"
+        raise ConfigError(f"{spec}: has no section rewards: ({has}); name the parts there, e.g. rewards: care.")
     return from_config(config["rewards"], path=f"{spec}: rewards")
 
 
@@ -126,8 +127,7 @@ def score_file(
     that fails on one.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
+    _check_readable(path)
     most = MAX_WORKERS_A_CORE * cores()
     if workers is not None and not 1 <= workers <= most:
         raise ConfigError(
@@ -148,6 +148,20 @@ def score_file(
         if not tally.rows and not tally.bad:
             raise DataError(f"{path}: holds no line to score.")
     return tally.report(reward)
+
+
+def _check_readable(path: Path) -> None:
+    if path.is_dir():
+        raise DataError(f"{path}: is a directory, but must be a file of JSON lines; name a file in it.")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.")
+    try:
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
+    if zipped:
+        raise DataError(f"{path}: is compressed, but lines are scored as they stand; unzip it first: gunzip -k {path}")
 
 
 @dataclass
@@ -240,7 +254,11 @@ class _RewardFailed(DataError):
 
 def _parse(text: bytes, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(text)
+        if b"\0" in text:  # JSON text never holds one; UTF-16, which `json.loads` would guess at, always does
+            raise DataError(f"{where}: not UTF-8 text (it holds a zero byte); save the file as UTF-8.")
+        row = json.loads(text.decode("utf-8", "surrogatepass"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 text ({error.reason}); save the file as UTF-8.") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not a line of JSON: {error}; each line must be one whole object.") from error
     if not isinstance(row, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import subprocess
@@ -183,6 +184,11 @@ def test_progress_counts_every_byte(tmp_path, workers):
     ("path", "arguments", "message"),
     [
         ("no.jsonl", {}, "no.jsonl: there is no such file"),
+        (".", {}, r"\.: is a directory, but must be a file of JSON lines"),
+        ("zipped.gz", {}, r"zipped\.gz: is compressed, .* unzip it first: gunzip -k zipped\.gz"),
+        ("utf16.jsonl", {}, r"utf16\.jsonl:1: not UTF-8 text"),
+        ("utf16.jsonl", {"workers": 2}, r"utf16\.jsonl:1: not UTF-8 text"),
+        ("utf16le.jsonl", {}, r"utf16le\.jsonl:1: not UTF-8 text"),
         ("empty.jsonl", {}, "empty.jsonl: holds no line to score"),
         ("one.jsonl", {"workers": 0}, "workers is 0"),
         ("one.jsonl", {"out": "nowhere/out.jsonl"}, "out.jsonl: cannot be written"),
@@ -193,6 +199,9 @@ def test_what_cannot_work_is_said_at_once(tmp_path, monkeypatch, path, arguments
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "empty.jsonl", ["", "  "])
     write(tmp_path / "one.jsonl", [row()])
+    (tmp_path / "zipped.gz").write_bytes(gzip.compress(b"{}"))
+    for code in ("utf-16", "utf-16-le"):
+        (tmp_path / f"{code.replace('-', '')}.jsonl").write_bytes(f"{json.dumps(row())}\n".encode(code))
     with pytest.raises(RlkitError, match=message):
         score_file(path, presets.care(), **arguments)
 
@@ -206,7 +215,14 @@ def test_rewards_come_from_a_preset_or_a_config(tmp_path, monkeypatch):
     assert load_reward("preset.yaml") == presets.memory_t1()
     (tmp_path / "none.yaml").write_text("method: sft\n")
     (tmp_path / "typo.yaml").write_text("rewards:\n  accuracy: {use: tokenf1, weight: 1}\n")
+    (tmp_path / "list.yaml").write_text("- care\n")
+    (tmp_path / "empty.yaml").write_text("")
+    (tmp_path / "binary.yaml").write_bytes(b"rewards: \xff")
     for name, error, message in (
+        (".", ConfigError, r"\.: is a directory, but must be a YAML file"),
+        ("list.yaml", ConfigError, r"list\.yaml: has no section rewards: \(it has: a list\)"),
+        ("empty.yaml", ConfigError, r"empty\.yaml: has no section rewards: \(it is empty\)"),
+        ("binary.yaml", ConfigError, r"binary\.yaml:1: not UTF-8 text"),
         ("car", ConfigError, "neither a preset \\(care, memory_t1\\) nor a file. Did you mean 'care'"),
         ("none.yaml", ConfigError, "none.yaml: has no section rewards: \\(it has: method\\)"),
         ("typo.yaml", RewardError, r"typo\.yaml: rewards\.accuracy\.use: no built-in reward 'tokenf1'\. Did you mean"),
