@@ -315,6 +315,7 @@ def _check_type(value: Any, types: tuple[type, ...] | None, where: str) -> None:
     if types is None:
         return
     fits = type(value) in types or (type(value) is int and float in types)
+    fits = fits or (type(value) is str and list in types)  # `all-linear` and the like stand for a list of one
     if not fits:
         names = " or ".join("null" if kind is type(None) else _WORDS[kind] for kind in types)
         raise ConfigError(f"{where}: is {value!r:.60}, but must be {names}.")

@@ -45,6 +45,7 @@ def test_types_are_those_that_trl_declares() -> None:
     assert types["num_generations"] == (int, type(None))
     assert types["use_vllm"] == (bool,)
     assert len(types) > 120  # nearly all of them
+    assert parse(model={"model_name_or_path": "m", "lora_target_modules": "all-linear"})
     assert parse(train={"learning_rate": 1, "deepspeed": {"a": 1}, "report_to": ["none"]}).train["learning_rate"] == 1
 
 
