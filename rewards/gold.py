@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rewards.answers import temporal_answer
 from rewards.errors import RowError
 from rewards.sample import Passage, Sample
 from rewards.temporal import temporal_consistency
-from rewards.text import has_words
+from rewards.text import says_something
 
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]{0,3}\s+")
-_MIN_WORDS = 4  # a quote with fewer words is continued with the next sentence, so that it says something by itself
+_MIN_WORDS = 4  # a quote that says less by itself is continued with the next sentence
+_LEAST_WORDS = 3  # a passage that says less is quoted only where there is nothing else
 _MAX_CHARS = 200  # where no evidence is labelled, no more is quoted of a sentence without an end
 
 
@@ -42,13 +43,23 @@ def gold_completion(sample: Sample) -> str:
 
 
 def _supporting_quote(sample: Sample) -> tuple[str, ...]:
-    """The first sentence that holds a gold, else the first of the context; nothing without a context."""
+    """The first sentence that holds a gold, else the first of a passage, that says something; nothing without a context."""
+    quotes: list[str] = []
+    for quote in _possible_quotes(sample):
+        if says_something(quote, _LEAST_WORDS):
+            return (quote,)
+        quotes.append(quote)
+    return tuple(quotes[:1])
+
+
+def _possible_quotes(sample: Sample) -> Iterator[str]:
     for gold in sample.golds:
         for passage in sample.context:
             found = re.search(re.escape(gold), passage.text, re.IGNORECASE)
             if found:
-                return (_sentence(passage, found.start()),)
-    return tuple(_sentence(passage, 0) for passage in sample.context[:1])
+                yield _sentence(passage, found.start())
+    for passage in sample.context:
+        yield _sentence(passage, 0)
 
 
 def _sentence(passage: Passage, at: int) -> str:
@@ -60,7 +71,7 @@ def _sentence(passage: Passage, at: int) -> str:
         (
             text[starts[first] : end].strip()
             for end in [*starts[first + 1 :], len(text)]
-            if has_words(text[starts[first] : end], _MIN_WORDS)
+            if end - starts[first] > _MAX_CHARS or says_something(text[starts[first] : end], _MIN_WORDS)
         ),
         text.strip(),
     )

@@ -13,7 +13,7 @@ from typing import ClassVar
 from rewards.errors import RewardError
 from rewards.quotes import Book, Quote, find_quotes, open_book
 from rewards.sample import Sample
-from rewards.text import fold, has_words
+from rewards.text import fold, says_something
 
 SLACK = 1.5  # quoted characters allowed for each that is needed
 ALWAYS_ALLOWED_CHARS = 200  # two short sentences
@@ -28,7 +28,8 @@ class quotes_in_context:
     - 1 if it stands in one passage after white space and case folding, at word boundaries;
     - its similarity if rapidfuzz aligns it at `threshold` or above and the words that differ change no number, negation
       or name (`threshold=1` asks for verbatim quotes);
-    - 0 otherwise, and 0 with fewer than `min_words` words, unless labelled evidence is just as short.
+    - 0 otherwise, and 0 with fewer than `min_words` words or fewer than two that are not English function words ("is
+      known for its"), unless it is labelled evidence.
     Quotes that overlap by half count once, with the least of their values. The mean is multiplied by allowed / quoted
     characters when more is quoted than allowed:
     - evidence labelled: 1.5 times its length (at least 200 characters, or `max_share` of the passages if that is less);
@@ -72,7 +73,7 @@ class quotes_in_context:
         book = open_book(tuple(sample.context))
         evidence = folded_evidence(sample)
         found, lost = find_quotes(spans, book, self.threshold, evidence)
-        telling = [quote for quote in found if has_words(quote.text, self.min_words) or quote.text in evidence]
+        telling = [quote for quote in found if says_something(quote.text, self.min_words) or quote.text in evidence]
         values = _values_by_place(telling)
         mean = math.fsum(values) / (len(values) + len(found) - len(telling) + len(lost))
         quoted_chars = sum(len(quote.text) for quote in found) + sum(map(len, lost))

@@ -39,6 +39,24 @@ _OPENERS = _vocabulary(
     "a an the this that these those it its there here in on at of by for from to with as and or but so if when while",
     "after before since during until although though because also then however which who",
 )
+# Words that stand in any English passage, whatever it is about: what has no other word says nothing.
+_FUNCTION_WORDS = _vocabulary(
+    "a an the this that these those such same other another each every either neither both all any some no none one ones",
+    "many much more most few less least several enough own",
+    "i me my mine myself we us our ours ourselves you your yours yourself yourselves he him his himself she her hers",
+    "herself it its itself they them their theirs themselves who whom whose which what whoever whatever whichever",
+    "of in on at by for from to with as about above across after against along among around before behind below beneath",
+    "beside besides between beyond down during except inside into like near off onto out outside over past per since",
+    "than through throughout till toward towards under until up upon via within without",
+    "and or but nor so yet if because although though while whereas unless whether when where why how then there here",
+    "be am is are was were been being have has had having do does did doing done can could will would shall should may",
+    "might must ought cannot not never also too very just only even still quite rather again ever almost however thus",
+    "therefore hence instead",
+    "isn't aren't wasn't weren't haven't hasn't hadn't don't doesn't didn't can't couldn't won't wouldn't shan't shouldn't",
+    "mightn't mustn't i'm i've i'd i'll you're you've you'd you'll he's he'd he'll she's she'd she'll it's it'd it'll",
+    "we're we've we'd we'll they're they've they'd they'll that's there's who's what's",
+)
+_TELLING_WORDS = 2
 
 
 class Word(NamedTuple):
@@ -118,10 +136,20 @@ def words(text: str) -> list[Word]:
     return [Word(_key(match.group()), match.group(), match.start(), match.end()) for match in _WORD.finditer(text)]
 
 
-def has_words(text: str, count: int) -> bool:
-    """Whether the text has at least so many words; reads no further than needed."""
-    found = _WORD.finditer(text)
-    return all(next(found, None) is not None for _ in range(count))
+def says_something(text: str, min_words: int) -> bool:
+    """Whether the text has at least so many words, and two that are not English function words (or as many as asked).
+
+    Reads no further than needed.
+
+    >>> [says_something(text, 3) for text in ("one of the", "is known for its", "is in Rome", "known for its bridges")]
+    [False, False, False, True]
+    """
+    telling = 0
+    for found, match in enumerate(_WORD.finditer(text), 1):
+        telling += _key(match.group()) not in _FUNCTION_WORDS
+        if found >= min_words and telling >= min(_TELLING_WORDS, min_words):
+            return True
+    return min_words <= 0
 
 
 def contradict(ours: Iterable[Word], theirs: Iterable[Word]) -> bool:

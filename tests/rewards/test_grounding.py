@@ -161,6 +161,28 @@ def test_the_least_number_of_words(min_words):
     assert rate("Ana Costa studied physics at", min_words=min_words) == float(min_words <= 5)
 
 
+EMPTY_TALK = "It is one of the best, and is not a copy: most of the of the sort is known for its it’s and they didn't."
+
+
+@pytest.mark.parametrize(
+    "cheat",
+    ["is not a", "one of the", "of the of the", "is known for its", "is one of the best", "it’s and they didn't"],
+)
+def test_spans_of_function_words_say_nothing(cheat):
+    row = Sample(context=[EMPTY_TALK, LISBON])
+    assert rate(cheat, row=row) == 0.0
+    assert rate(LISBON, cheat, row=row) == 0.5
+    assert rate(cheat, row=Sample(context=row.context, evidence=[cheat])) == 1.0  # what is labelled says enough
+
+
+def test_two_words_that_tell_something_are_enough():
+    row = Sample(context=[EMPTY_TALK, LISBON, "她出生于里斯本。"])
+    assert rate("is not a copy: most of the of the sort", row=row) == 1.0
+    assert rate("born in 1956", row=row) == rate("1956 in Lisbon", row=row) == rate("出生于里斯本", row=row) == 1.0
+    assert rate("Lisbon", row=row, min_words=1) == 1.0  # no more is asked than the caller asks
+    assert rate("is a", row=Sample(context=["It is a town."]), min_words=1) == 0.0
+
+
 def test_rows_without_passages_do_not_apply():
     for context in ([], [""], ["  \n"]):
         sample = Sample(context=context, completion=thinking("a b c"))

@@ -72,7 +72,9 @@ def test_letters_are_one_answer_and_other_golds_are_alternatives():
     ("context", "quote"),
     [
         (["A b c d e. The Douro flows through Porto. F g h i."], "The Douro flows through Porto."),
-        (["Nothing of the kind here.", "It is the douro!"], "It is the douro!"),
+        (["Nothing of the kind here.", "It is the river douro!"], "It is the river douro!"),
+        (["It is the Douro.", "The Douro flows through Porto."], "The Douro flows through Porto."),
+        (["It is the Douro.", "Nothing of the kind here."], "Nothing of the kind here."),
         (["Yes. The Douro."], "Yes. The Douro."),
         (["Some river. It is unnamed."], "Some river. It is unnamed."),
         (["word " * 300 + "Douro " + "word " * 300], None),
