@@ -146,7 +146,7 @@ class Weighted:
         """The one place where a failing part is given its name and row, and is raised or handed back."""
         try:
             return function(part, *arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit in a reward would end the run without a word
             cause = str(error) if isinstance(error, RewardError) else f"{type(error).__name__}: {error}"
             message = f"reward {name!r} ({part_name(part)}) failed on {where}: {cause}"
             if isinstance(error, RowError):

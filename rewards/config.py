@@ -124,7 +124,7 @@ def _import(name: str, at: str) -> Any:
         sys.path.insert(0, folder)
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends with sys.exit would end the program without a word
         hint = " Write the module's name with dots, not its file." if "/" in name or name.endswith(".py") else ""
         raise RewardError(
             f"{at}: cannot import {name!r}: {type(error).__name__}: {error}. Tried the working directory {folder}, "
@@ -172,7 +172,7 @@ def _make(factory: Callable[..., Any], given: Mapping[str, Any], at: str) -> Any
         raise RewardError(f"{at}: {part_name(factory)} needs the parameter {', '.join(sorted(lacking))}.")
     try:
         return factory(**given)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         cause = str(error) if isinstance(error, RewardError) else f"{type(error).__name__}: {error}"
         raise RewardError(f"{at}: {part_name(factory)} refuses these parameters: {cause}") from error
 

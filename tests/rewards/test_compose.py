@@ -173,6 +173,22 @@ def test_abstain_turns_a_failure_into_none_and_keeps_the_message():
     assert "KeyError: 'boom'" in score.errors["bad"]
 
 
+def leaves(sample):
+    raise SystemExit(3)
+
+
+def interrupted(sample):
+    raise KeyboardInterrupt
+
+
+def test_a_part_that_ends_the_program_is_an_error_and_an_interrupt_is_not():
+    with pytest.raises(RewardError, match=r"^reward 'bad' \(leaves\) failed on row q7: SystemExit: 3$"):
+        weighted(bad=(1.0, leaves))(row())
+    assert list(weighted(on_error="abstain", bad=(1.0, leaves))(row()).errors) == ["bad"]
+    with pytest.raises(KeyboardInterrupt):
+        weighted(on_error="abstain", bad=(1.0, interrupted))(row())
+
+
 def test_a_failing_applies_is_an_error_like_any_other():
     class shy:
         def applies(self, sample):

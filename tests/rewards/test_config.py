@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -142,3 +143,29 @@ def test_every_mistake_is_an_error_with_its_place(spec, message):
 def test_the_place_may_start_with_a_file():
     with pytest.raises(RewardError, match=r"^my\.yaml: rewards\.a\.use: no built-in"):
         from_config({"a": {"use": "f1", "weight": 1}}, path="my.yaml: rewards")
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "message"),
+    [
+        ("SystemExit(2)", RewardError, r"^rewards\.a\.use: cannot import 'leaving_lab_0': SystemExit: 2"),
+        ("KeyboardInterrupt", KeyboardInterrupt, None),
+    ],
+)
+def test_a_module_that_ends_the_program_is_an_error_and_an_interrupt_is_not(
+    tmp_path, monkeypatch, raised, expected, message
+):
+    (tmp_path / "leaving_lab_0.py").write_text(f"raise {raised}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(expected, match=message):
+        from_config({"a": {"use": "leaving_lab_0:x", "weight": 1}})
+
+
+def leaving_factory(value):
+    raise SystemExit(value)
+
+
+def test_a_factory_that_ends_the_program_is_an_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "leaving_lab", types.SimpleNamespace(leaving_factory=leaving_factory))
+    with pytest.raises(RewardError, match=r"^rewards\.a: leaving_factory refuses these parameters: SystemExit: 4"):
+        from_config({"a": {"use": "leaving_lab:leaving_factory", "weight": 1, "value": 4}})
