@@ -67,12 +67,22 @@ def check_reward(reward: Any, samples: Sequence[Sample] | None = None, *, task: 
     _check_growth(composed, rows[0])
 
 
+# Messages, as in training: a TRL-style batch function then gets each completion as a list of one message.
+_PROMPT = [{"role": "user", "content": "Answer the question."}]
+
+
 def example_samples(task: str = "care") -> list[Sample]:
     """A few rows of a task with all that rewards may need: labelled and unlabelled, words, numbers, letters and dates."""
     if task == "care":
         emma = "Emma is a novel by Jane Austen that was published in 1815."
         context = [{"title": "Emma", "text": emma}, "The river Douro flows through Porto before it meets the sea."]
-        base: dict[str, Any] = {"task": "care", "kind": "text", "context": context, "source": "examples"}
+        base: dict[str, Any] = {
+            "task": "care",
+            "kind": "text",
+            "context": context,
+            "source": "examples",
+            "prompt": _PROMPT,
+        }
         return [
             Sample(id="labelled", question="Who wrote Emma?", golds="Jane Austen", evidence=emma, **base),
             Sample(id="unlabelled", question="Which river flows through Porto?", golds=["Douro", "the Douro"], **base),
@@ -85,6 +95,7 @@ def example_samples(task: str = "care") -> list[Sample]:
             _session("session_3", "2024-06-20", "Ann bought a boat", "2024-06-19"),
         ]
         base = {"task": "memory_t1", "sessions": sessions, "asked_at": "2024-07-01T10:00:00", "source": "examples"}
+        base["prompt"] = _PROMPT
         march = ("2024-03-01", "2024-03-31")
         asked = "What did Ann do in March? A. adopt a dog B. move to Porto C. buy a boat"
         return [

@@ -73,7 +73,17 @@ class moody:
 
 
 def relative(completions, **columns):
-    return [1.0 if completion == max(completions) else 0.9 for completion in completions]
+    texts = [completion[0]["content"] for completion in completions]
+    return [1.0 if text == max(texts) else 0.9 for text in texts]
+
+
+def holds_the_gold(completions, golds, **columns):
+    """A sound TRL-style function for conversations, which is what training hands over."""
+    return [float(gold[0] in completion[0]["content"]) for gold, completion in zip(golds, completions, strict=True)]
+
+
+def test_a_batch_function_gets_messages_as_in_training():
+    check_reward(holds_the_gold)
 
 
 def quadratic(sample):
