@@ -30,7 +30,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from rlkit.endpoint import Endpoint
+from rlkit.generation.endpoint import Endpoint
 from rlkit.memory.model_range import model_based
 from rlkit.memory.time_range import Predictor, TimeRange, rule_based
 

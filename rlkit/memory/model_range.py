@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 from pathlib import Path
 
-from rlkit.endpoint import Endpoint
+from rlkit.generation.endpoint import Endpoint
 from rlkit.journal import Journal
 from rlkit.memory.mentions import shift
 from rlkit.memory.time_range import UNKNOWN, TimeRange

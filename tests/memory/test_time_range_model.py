@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rlkit.endpoint import Endpoint, EndpointError
 from rlkit.errors import DataError
+from rlkit.generation.endpoint import Endpoint, EndpointError
 from rlkit.journal import Journal
 from rlkit.memory.model_range import model_based, parse_range
 

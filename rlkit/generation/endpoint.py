@@ -6,6 +6,7 @@ key is read from an environment variable, so that no config, log or run folder c
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,29 +17,19 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from rlkit.errors import ConfigError, RlkitError
+from rlkit.generation.model import Conversation, Message, Reply
 
 _WAYS_OUT = {
     401: "put a valid key into the variable that key_variable names",
     403: "put a key with access to this model into the variable that key_variable names",
     404: "correct model, or base_url, which usually ends in /v1",
 }
-Message = Mapping[str, str]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class EndpointError(RlkitError):
     """An endpoint refused, stayed silent after all retries, or answered with something that is no chat completion."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer: its text, why it stopped ("stop", "length") and the tokens it cost (0 where the server says nothing)."""
-
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
 
 
 @dataclass(frozen=True)
@@ -105,6 +96,26 @@ class Endpoint:
         usage = getattr(answer, "usage", None)
         spent = [getattr(usage, name, 0) or 0 for name in ("prompt_tokens", "completion_tokens")]
         return Reply(choices[0].message.content or "", choices[0].finish_reason or "", *spent)
+
+    @property
+    def identity(self) -> str:
+        """Model and sampling settings; the address may change without another model behind it."""
+        return json.dumps([self.model, dict(self.sampling)], sort_keys=True, default=str)
+
+    def complete(
+        self,
+        conversations: Iterable[Conversation],
+        on_reply: Callable[[int, Reply], None] = lambda number, reply: None,
+    ) -> Iterator[Reply]:
+        """Replies in the order of the conversations, `concurrency` at a time; see `Model.complete`."""
+
+        def work(numbered: tuple[int, Conversation]) -> Reply:
+            number, conversation = numbered
+            reply = self.ask(conversation)
+            on_reply(number, reply)
+            return reply
+
+        return self.each(work, enumerate(conversations))
 
     def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of `work` in the order of the items, `concurrency` at a time; items are drawn as places come free.

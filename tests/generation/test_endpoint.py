@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rlkit.endpoint import Endpoint, EndpointError
 from rlkit.errors import ConfigError
+from rlkit.generation.endpoint import Endpoint, EndpointError
 
 pytest.importorskip("openai", reason="the extra `llm` is not installed")
 
