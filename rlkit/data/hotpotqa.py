@@ -6,7 +6,8 @@ the hub release (`id`, the same as columns of lists). Files in this layout from 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
 
 from rlkit.data.layout import Layout, Report, Row, distinct, entries
 from rlkit.data.record import Record, passage
@@ -16,7 +17,8 @@ def records(row: Row, report: Report, where: str) -> Iterator[Record]:
     """The record of one question; evidence is its supporting sentences, in the order of the labels.
 
     A label whose title or sentence is not in the context is counted and left out; the row stays. Where two
-    paragraphs have one title, the first that is long enough is meant.
+    paragraphs have one title, the first that is long enough is meant. The column `subtask` is the kind of
+    question: bridge or comparison.
 
     >>> row = {"_id": "q1", "question": "Who wrote Emma?", "answer": "Jane Austen", "supporting_facts": [["Emma", 0]],
     ...        "context": [["Emma", ["Emma is a novel by Jane Austen.", " It appeared in 1815."]]]}
@@ -24,9 +26,15 @@ def records(row: Row, report: Report, where: str) -> Iterator[Record]:
     >>> record["context"][0]["text"], record["evidence"]
     ('Emma is a novel by Jane Austen. It appeared in 1815.', ['Emma is a novel by Jane Austen.'])
     """
+    return with_facts(row, entries(row["context"], "title", "sentences"), [row["answer"]], "hotpotqa", report)
+
+
+def with_facts(
+    row: Row, paragraphs: Sequence[tuple[str, Sequence[str]]], answers: Iterable[Any], source: str, report: Report
+) -> Iterator[Record]:
+    """The record of a question over `paragraphs` (title, sentences) with supporting facts (title, sentence index)."""
     row_id = str(row["_id"] if "_id" in row else row["id"])
-    paragraphs = entries(row["context"], "title", "sentences")
-    golds = distinct([row["answer"]])
+    golds = distinct(answers)
     if not golds:
         return report.drop("no answer", row_id)
     if not paragraphs:
@@ -50,11 +58,11 @@ def records(row: Row, report: Report, where: str) -> Iterator[Record]:
         context=[passage(title, joined(sentences)) for title, sentences in paragraphs],
         golds=golds,
         evidence=distinct(evidence),
-        source="hotpotqa",
+        source=source,
     )
     if titles:
         record["hops"] = len(titles)  # each supporting paragraph is one hop
-    yield record
+    yield cast(Record, {**record, "subtask": row["type"]}) if row.get("type") else record
 
 
 def joined(sentences: Sequence[str]) -> str:

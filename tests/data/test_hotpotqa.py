@@ -65,6 +65,7 @@ def test_original_layout(load, write):
         "evidence": ["Emma is a novel by Jane Austen.", "She was born in England."],
         "source": "hotpotqa",
         "hops": 2,
+        "subtask": "bridge",
     }
 
 
