@@ -16,7 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlkit.data import cache, drop, files, hotpotqa, jsonl, locomo, ms_marco, musique, time_dialog, two_wiki
+from rlkit.data import cache, drop, files, hotpotqa, jsonl, locomo, longbench, ms_marco, musique, time_dialog, two_wiki
 from rlkit.data.find import Found, Source, find, parse_source
 from rlkit.data.layout import MAX_EXAMPLES, Layout, Report, Row
 from rlkit.data.record import Record, missing_hint, to_record
@@ -25,7 +25,7 @@ from rlkit.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import datasets
 
-_MODULES = (hotpotqa, two_wiki, musique, drop, ms_marco, time_dialog, locomo, jsonl)
+_MODULES = (hotpotqa, two_wiki, musique, drop, ms_marco, longbench, time_dialog, locomo, jsonl)
 LAYOUTS: dict[str, Layout] = {module.LAYOUT.name: module.LAYOUT for module in _MODULES}
 _log = logging.getLogger(__name__)
 _LOG_EVERY_ROWS = 100_000
