@@ -1,4 +1,5 @@
-"""BM25 over the sessions of a memory: indexed once, kept while questions about the same memory come, ranked in part.
+"""BM25 over the sessions of a memory or over texts: indexed once, kept while questions about the same ones come, ranked
+in part.
 
 Knows words and sessions; knows no question's time range, no label and no budget. Both backends give the same scores.
 """
