@@ -16,7 +16,21 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlkit.data import cache, drop, files, hotpotqa, jsonl, locomo, longbench, ms_marco, musique, time_dialog, two_wiki
+from rlkit.data import (
+    cache,
+    dialogues,
+    drop,
+    files,
+    hotpotqa,
+    jsonl,
+    locomo,
+    longbench,
+    ms_marco,
+    musique,
+    synthetic,
+    time_dialog,
+    two_wiki,
+)
 from rlkit.data.find import Found, Source, find, parse_source
 from rlkit.data.layout import MAX_EXAMPLES, Layout, Report, Row
 from rlkit.data.record import Record, missing_hint, to_record
@@ -27,6 +41,7 @@ if TYPE_CHECKING:
 
 _MODULES = (hotpotqa, two_wiki, musique, drop, ms_marco, longbench, time_dialog, locomo, jsonl)
 LAYOUTS: dict[str, Layout] = {module.LAYOUT.name: module.LAYOUT for module in _MODULES}
+_MADE_UP = {"synthetic": synthetic.from_source, "dialogues": dialogues.from_source}
 _log = logging.getLogger(__name__)
 _LOG_EVERY_ROWS = 100_000
 
@@ -56,9 +71,9 @@ def load_source(
 ) -> Loaded:
     """The rows of one source, `{format, path, subset, split, revision, limit, where}`, converted once.
 
-    A `synthetic` source has the options of `synthetic.generate` in place of a path. Else `path` is a local
-    file, a pattern (`data/*.jsonl`), a folder saved by `datasets`, or a hub id; relative paths start at
-    `base_dir`, by default the current directory. The entry's `where` maps measures of `curricula.difficulty`
+    A `synthetic` or `dialogues` source has the options of that module's `generate` in place of a path. Else
+    `path` is a local file, a pattern (`data/*.jsonl`), a folder saved by `datasets`, or a hub id; relative paths
+    start at `base_dir`, by default the current directory. The entry's `where` maps measures of `curricula.difficulty`
     to `[lowest, highest]`; `limit` then keeps the first rows. A layout that has several files names the others
     under keys of its own, such as `contexts` of `time_dialog`. Files are streamed: no more than a batch of
     rows is held as Python objects. Conversions are kept in `cache_dir`, by default beside those of
@@ -68,11 +83,11 @@ def load_source(
     entry and `DataError` for what is wrong with the data: no such file, broken JSON, the columns of another
     format, no row left.
     """
-    if isinstance(spec, Mapping) and spec.get("format") == "synthetic":
-        source, found, records = _generated(spec, where)
+    if isinstance(spec, Mapping) and str(spec.get("format")) in _MADE_UP:
+        source, found, records = _generated(spec, where, _MADE_UP[spec["format"]])
     else:
         layout = LAYOUTS.get(str(spec.get("format"))) if isinstance(spec, Mapping) else None
-        source = parse_source(spec, where, [*LAYOUTS, "synthetic"], layout.files if layout else ())
+        source = parse_source(spec, where, [*LAYOUTS, *_MADE_UP], layout.files if layout else ())
         found = find(source, where, Path.cwd() if base_dir is None else base_dir)
         records = partial(_records, LAYOUTS[source.format], found)
     folder = cache.default_folder() if cache_dir is None else cache_dir
@@ -87,14 +102,15 @@ def load_source(
     return Loaded(used, report)
 
 
-def _generated(spec: Mapping[str, Any], where: str) -> tuple[Source, Found, Callable[[Report], Iterator[Record]]]:
-    """The synthetic world as a source: its options instead of a path, `limit` and `where` as for files."""
-    from rlkit.data.synthetic import from_source
-
+def _generated(
+    spec: Mapping[str, Any], where: str, rows_of: Callable[[Mapping[str, Any], str], Iterator[Record]]
+) -> tuple[Source, Found, Callable[[Report], Iterator[Record]]]:
+    """A made-up world as a source: its options instead of a path, `limit` and `where` as for files."""
     options = {key: value for key, value in spec.items() if key not in ("limit", "where")}
     shared = {key: spec[key] for key in ("limit", "where") if key in spec}
-    source = parse_source({"format": "synthetic", "path": "synthetic", **shared}, where, ["synthetic"])
-    return source, Found("the synthetic world", [options]), lambda report: from_source(options, where)
+    name = spec["format"]
+    source = parse_source({"format": name, "path": name, **shared}, where, [name])
+    return source, Found(f"the made-up world {name!r}", [options]), lambda report: rows_of(options, where)
 
 
 def _converted(target: Path, records: Callable[[Report], Iterable[Record]]) -> tuple[datasets.Dataset, Report]:

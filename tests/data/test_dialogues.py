@@ -12,6 +12,7 @@ import pytest
 
 from rewards import Sample, presets
 from rlkit.data.dialogues import LEVELS, MAX_SESSIONS, TOLD, draw_memory, from_source, generate
+from rlkit.data.load import load_source
 from rlkit.data.synthetic import split_of
 from rlkit.errors import ConfigError
 
@@ -160,3 +161,13 @@ def test_a_source_entry_gives_the_same_rows_and_errors_name_its_path():
         from_source({**spec, "sessions": 2}, "sources.hard")
     with pytest.raises(ConfigError, match=r"^sources\.hard\.session: .* Did you mean 'sessions'"):
         from_source({**spec, "session": 2}, "sources.hard")
+
+
+def test_the_world_is_a_source_like_the_others(tmp_path):
+    spec = {"format": "dialogues", "level": "hard", "rows": 20, "seed": 3, "asks": {"place": 1, "date": 1}}
+    options = {key: value for key, value in spec.items() if key != "format"}
+    loaded = load_source({**spec, "demonstrations": True}, "sources.hard", cache_dir=tmp_path)
+    assert list(loaded.records()) == list(generate(**options, demonstrations=True))
+    assert len(load_source({**spec, "limit": 5}, "sources.hard", cache_dir=tmp_path).rows) == 5
+    with pytest.raises(ConfigError, match=r"^sources\.hard\.facts: no such key"):
+        load_source({**spec, "facts": 4}, "sources.hard", cache_dir=tmp_path)
