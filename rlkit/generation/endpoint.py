@@ -6,30 +6,55 @@ key is read from an environment variable, so that no config, log or run folder c
 
 from __future__ import annotations
 
+import inspect
 import json
+import logging
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from rlkit.errors import ConfigError, RlkitError
+from rlkit.errors import ConfigError, RlkitError, nearest
 from rlkit.generation.model import Conversation, Message, Reply
 
+REFUSED, FAILED = "refused", "failed"  # finish reasons of requests that `tolerate` lets pass
+WINDOW = (
+    8  # for each place at the endpoint so many items may be under way or done, so that a slow one holds up no others
+)
+_REFUSALS = (400, 413, 422)  # the server says no to this one request: too long, filtered
 _WAYS_OUT = {
     401: "put a valid key into the variable that key_variable names",
     403: "put a key with access to this model into the variable that key_variable names",
     404: "correct model, or base_url, which usually ends in /v1",
 }
+_OPTIONS = {"extra_headers": "headers", "extra_query": "params", "extra_body": "extra_json", "timeout": "timeout"}
+_log = logging.getLogger(__name__)
+_attempt = threading.local()  # how often the request of this thread was sent again
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class EndpointError(RlkitError):
-    """An endpoint refused, stayed silent after all retries, or answered with something that is no chat completion."""
+    """An endpoint refused, stayed silent after all retries, or answered with something that is no chat completion.
+
+    `about` says what else may work: "" where no request can, `REFUSED` or `FAILED` where another one may.
+    """
+
+    def __init__(self, message: str, about: str = "") -> None:
+        super().__init__(message)
+        self.about = about
+
+
+@dataclass(frozen=True)
+class Answer(Reply):
+    """The reply of an endpoint, and how often the request was sent again before it came."""
+
+    retries: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,8 +62,13 @@ class Endpoint:
     """Where and how to ask; plain values only, so it is picklable and its repr is its config.
 
     `key_variable` is the *name* of the environment variable that holds the key (local servers need none). `sampling`
-    passes to `chat.completions.create` under the API's own names. Answers 429, 5xx, timeouts and lost connections are
-    tried again `max_retries` times with growing pauses, or the pause that the server asks for.
+    has the settings of `chat.completions.create` under the API's own names; what one server alone knows stands under
+    `extra_body`. Answers 429, 5xx, timeouts and lost connections are tried again `max_retries` times with growing
+    pauses, or the pause that the server asks for.
+
+    `complete` lets pass up to `tolerate` requests in a row that the server refuses for what is in them (400, 413, 422) or
+    does not answer as it should after all retries: each becomes a reply with finish reason "refused" or "failed" and
+    what happened as its text. With 0, and for anything that no request can get past, it is an error.
 
     >>> Endpoint("http://127.0.0.1:8000/v1", "Qwen/Qwen2.5-7B-Instruct", sampling={"temperature": 0}).concurrency
     8
@@ -51,6 +81,7 @@ class Endpoint:
     concurrency: int = 8
     timeout_seconds: float = 300.0
     max_retries: int = 5
+    tolerate: int = 0
 
     def __post_init__(self) -> None:
         address = urlsplit(self.base_url)
@@ -62,40 +93,59 @@ class Endpoint:
             raise ConfigError("base_url holds a user, a password or a query; put the key into a variable and name it.")
         if not self.model:
             raise ConfigError("model is empty, but the server must know which one to ask; see its /v1/models.")
-        for name, least in (("concurrency", 1), ("timeout_seconds", 0), ("max_retries", 0)):
+        for name, least in (("concurrency", 1), ("timeout_seconds", 0), ("max_retries", 0), ("tolerate", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not least <= value < float("inf"):
-                raise ConfigError(f"{name} is {value!r}, but must be a number of at least {least}.")
+            kinds = (int, float) if name == "timeout_seconds" else (int,)
+            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < float("inf"):
+                what = "a number" if name == "timeout_seconds" else "a whole number"
+                raise ConfigError(f"{name} is {value!r}, but must be {what} of at least {least}.")
         taken = {"messages", "model", "n", "stream"} & set(self.sampling)
         if taken:
             raise ConfigError(f"sampling sets {', '.join(sorted(taken))}, which the client sets itself; remove it.")
 
-    def ask(self, messages: Iterable[Message]) -> Reply:
-        """The answer to one conversation; raises `EndpointError` after the last retry, `ConfigError` without a key."""
+    def ask(self, messages: Iterable[Message]) -> Answer:
+        """The answer to one conversation; raises `EndpointError` after the last retry, `ConfigError` without a key.
+
+        A draft that the server keeps apart (`reasoning_content`, `reasoning`) stands before the text in think tags.
+        """
         openai = _import_openai()
         key = self._key()
         client = _client(self.base_url, key, self.timeout_seconds, self.max_retries, os.getpid())
+        settings = dict(self.sampling)
+        _check_names(tuple(settings))
+        options = {_OPTIONS[name]: settings.pop(name) for name in _OPTIONS if name in settings}
+        body = {"model": self.model, "messages": list(messages), **settings}
+        _attempt.number = 0
         try:
-            answer = client.chat.completions.create(model=self.model, messages=list(messages), **self.sampling)
+            # Not `chat.completions.create`: its checks of each message and answer cost as much again as the request.
+            answer = client.post("/chat/completions", cast_to=object, body=body, options=options)
         except openai.APITimeoutError as error:
-            raise self._error(f"gave no answer within {self.timeout_seconds:g} s", "raise timeout_seconds") from error
+            happened = f"gave no answer within {self.timeout_seconds:g} s"
+            raise self._error(happened, "raise timeout_seconds", FAILED) from error
         except openai.APIConnectionError as error:
             raise self._error(f"is out of reach ({error.__cause__})", "start it or correct base_url") from error
         except openai.APIStatusError as error:
             said = str(error.message).replace(key, "(key)") if self.key_variable else error.message
-            way_out = _WAYS_OUT.get(error.status_code, "see what it says")
-            raise self._error(f"answered {error.status_code}: {said:.300}", way_out) from error
+            status = error.status_code
+            about = REFUSED if status in _REFUSALS else FAILED if status in (408, 409, 429) or status >= 500 else ""
+            way_out = _WAYS_OUT.get(status, "see what it says")
+            raise self._error(f"answered {status}: {said:.300}", way_out, about) from error
         except (openai.OpenAIError, ValueError) as error:
-            raise self._error(f"sent no readable JSON ({error!s:.200})", _WAYS_OUT[404]) from error
-        except TypeError as error:
-            message = f"sampling: {error}; a setting of this server alone goes under extra_body."
-            raise ConfigError(message) from error
-        choices = getattr(answer, "choices", None)
-        if not choices or getattr(choices[0], "message", None) is None:
-            raise self._error("sent no chat completion", _WAYS_OUT[404])
-        usage = getattr(answer, "usage", None)
-        spent = [getattr(usage, name, 0) or 0 for name in ("prompt_tokens", "completion_tokens")]
-        return Reply(choices[0].message.content or "", choices[0].finish_reason or "", *spent)
+            raise self._error(f"sent no readable JSON ({error!s:.200})", _WAYS_OUT[404], FAILED) from error
+        return self._read(answer)
+
+    def _read(self, answer: Any) -> Answer:
+        try:
+            choice, usage = answer["choices"][0], answer.get("usage") or {}
+            message = choice["message"]
+            text = message.get("content") or ""
+            draft = message.get("reasoning_content") or message.get("reasoning")
+            if isinstance(draft, str) and "</think>" not in text:
+                text = f"<think>{draft}" + (f"</think>\n{text}" if text else "")
+            spent = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+            return Answer(str(text), choice.get("finish_reason") or "", *spent, retries=_attempt.number)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            raise self._error("sent no chat completion", _WAYS_OUT[404], FAILED) from error
 
     @property
     def identity(self) -> str:
@@ -106,12 +156,25 @@ class Endpoint:
         self,
         conversations: Iterable[Conversation],
         on_reply: Callable[[int, Reply], None] = lambda number, reply: None,
-    ) -> Iterator[Reply]:
+    ) -> Iterator[Answer]:
         """Replies in the order of the conversations, `concurrency` at a time; see `Model.complete`."""
+        without_answer = 0  # requests in a row
+        lock = threading.Lock()
 
-        def work(numbered: tuple[int, Conversation]) -> Reply:
+        def work(numbered: tuple[int, Conversation]) -> Answer:
+            nonlocal without_answer
             number, conversation = numbered
-            reply = self.ask(conversation)
+            try:
+                reply = self.ask(conversation)
+            except EndpointError as error:
+                with lock:
+                    without_answer += 1
+                    if not error.about or without_answer > self.tolerate:
+                        raise
+                reply = Answer(str(error), error.about, 0, 0, _attempt.number)
+            else:
+                with lock:
+                    without_answer = 0
             on_reply(number, reply)
             return reply
 
@@ -120,17 +183,33 @@ class Endpoint:
     def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of `work` in the order of the items, `concurrency` at a time; items are drawn as places come free.
 
-        An exception rises in its place, after which nothing new is started.
+        An exception rises in its place, after which nothing new is started; what is under way is waited for.
         """
         waiting: deque[Future[Result]] = deque()
+        failed = threading.Event()
+
+        def start(item: Item) -> Result:
+            if failed.is_set():  # this one comes after the one that failed, so nobody will see it
+                raise CancelledError
+            try:
+                return work(item)
+            except BaseException:
+                failed.set()
+                raise
+
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="endpoint")
         try:
             for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) >= 2 * self.concurrency:
+                waiting.append(pool.submit(start, item))
+                if failed.is_set():
+                    break
+                while waiting and (waiting[0].done() or len(waiting) >= WINDOW * self.concurrency):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except KeyboardInterrupt:
+            _log.warning("waiting for the answers under way from %s; interrupt again to leave them", self.base_url)
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -142,8 +221,8 @@ class Endpoint:
             raise ConfigError(f"the environment variable {self.key_variable} (key_variable) is not set; export it.")
         return key
 
-    def _error(self, happened: str, way_out: str) -> EndpointError:
-        return EndpointError(f"{self.model} at {self.base_url} {happened}; {way_out}.")
+    def _error(self, happened: str, way_out: str, about: str = "") -> EndpointError:
+        return EndpointError(f"{self.model} at {self.base_url} {happened}; {way_out}.", about)
 
 
 def _import_openai() -> Any:
@@ -157,4 +236,25 @@ def _import_openai() -> Any:
 @lru_cache(maxsize=8)
 def _client(base_url: str, key: str, timeout_seconds: float, max_retries: int, process: int) -> Any:
     """One client, with its pool of connections, per endpoint and process: a forked child must not share sockets."""
-    return _import_openai().OpenAI(base_url=base_url, api_key=key, timeout=timeout_seconds, max_retries=max_retries)
+    openai = _import_openai()
+    http = openai.DefaultHttpxClient(event_hooks={"request": [_note_attempt]}, timeout=timeout_seconds)
+    return openai.OpenAI(
+        base_url=base_url, api_key=key, timeout=timeout_seconds, max_retries=max_retries, http_client=http
+    )
+
+
+def _note_attempt(request: Any) -> None:
+    _attempt.number = int(request.headers.get("x-stainless-retry-count") or 0)
+
+
+@lru_cache(maxsize=32)
+def _check_names(names: tuple[str, ...]) -> None:
+    """Raise `ConfigError` for a setting that the client does not know: a server may silently ignore it."""
+    create = _import_openai().resources.chat.completions.Completions.create
+    known = list(inspect.signature(create).parameters)
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"sampling: {name}: the API has no such setting.{nearest(name, known)} One of this server alone goes under "
+                "extra_body."
+            )
