@@ -30,17 +30,20 @@ _SUFFIXES = ("ing", "ied", "ies", "ed", "es", "s")
 _K1, _B, _DELTA = 1.5, 0.75, 1.0
 
 
+Documents = Sequence[Mapping[str, Any]] | Sequence[str]  # the sessions of a memory, or texts
+
+
 class Ranked(NamedTuple):
-    """A session's position in its memory and its BM25 score for the question."""
+    """The position of a session in its memory, or of a text among the others, and its BM25 score for the question."""
 
     position: int
     score: float
 
 
-def rank(sessions: Sequence[Mapping[str, Any]], question: str, among: Sequence[int] | None = None) -> list[Ranked]:
-    """The sessions at the positions `among` (None = all) by BM25 for the question, best first, ties in memory order.
+def rank(documents: Documents, question: str, among: Sequence[int] | None = None) -> list[Ranked]:
+    """The documents at the positions `among` (None = all) by BM25 for the question, best first, ties in their order.
 
-    Word statistics are those of the whole memory. The index is kept for the next question: the last 32 memories are
+    Documents are the sessions of a memory, or texts such as passages. Word statistics are those of all documents. The index is kept for the next question: the last 32 memories are
     known by what their sessions say, so that a memory that has changed is indexed again.
 
     >>> said = ["I adopted a dog.", "The weather is fine.", "My dog barks; good dog!"]
@@ -49,19 +52,21 @@ def rank(sessions: Sequence[Mapping[str, Any]], question: str, among: Sequence[i
     [2, 0, 1]
     >>> [session.position for session in rank(memory, "What about Ann's dogs?", among=[0, 1])]
     [0, 1]
+    >>> [text.position for text in rank(["Emma is a novel.", "Bath is a city."], "Which city?")]
+    [1, 0]
     """
-    return kept_index(sessions).rank(question, among)
+    return kept_index(documents).rank(question, among)
 
 
-def kept_index(sessions: Sequence[Mapping[str, Any]]) -> Index:
-    """The index of a memory: one that is kept, or a new one."""
-    said = _said(sessions)
+def kept_index(documents: Documents) -> Index:
+    """The index of these documents: one that is kept, or a new one."""
+    said = _said(documents)
     for place, (content, index) in enumerate(_KEPT):
         if content == said:  # texts that are the same objects compare at once, so this costs less than hashing them
             if place:
                 _KEPT.insert(0, _KEPT.pop(place))
             return index
-    index = Index(sessions)
+    index = Index(documents)
     _KEPT.insert(0, (said, index))
     del _KEPT[MEMORIES_KEPT:]
     return index
@@ -77,23 +82,23 @@ def words(text: str) -> list[str]:
 
 
 class Index:
-    """BM25+ over sessions; `backend` None chooses by their number.
+    """BM25+ over sessions or texts; `backend` None chooses by their number.
 
     A session's words are its speakers', what they say, and its date written out, so that "in May 2023" finds it.
     """
 
-    def __init__(self, sessions: Sequence[Mapping[str, Any]], backend: str | None = None) -> None:
+    def __init__(self, documents: Documents, backend: str | None = None) -> None:
         if backend is None:
-            fast = len(sessions) >= FAST_FROM_SESSIONS and importlib.util.find_spec("bm25s") is not None
+            fast = len(documents) >= FAST_FROM_SESSIONS and importlib.util.find_spec("bm25s") is not None
             backend = BACKENDS[fast]
         self.backend = backend
-        texts = [_session_words(session) for session in sessions]
+        texts = [words(item) if isinstance(item, str) else _session_words(item) for item in documents]
         self.size = len(texts)
         self._vocabulary = frozenset().union(*texts)
         self._engine = _ENGINES[backend](texts) if self._vocabulary else None
 
     def rank(self, question: str, among: Sequence[int] | None = None) -> list[Ranked]:
-        """As `rank`, for the memory of this index."""
+        """As `rank`, for the documents of this index."""
         positions = range(self.size) if among is None else among
         asked = [word for word in words(question) if word in self._vocabulary]
         if self._engine is None or not asked or not positions:
@@ -134,10 +139,13 @@ _TEXT, _SPEAKER = itemgetter("text"), itemgetter("speaker")
 _KEPT: list[tuple[list[Any], Index]] = []
 
 
-def _said(sessions: Sequence[Mapping[str, Any]]) -> list[Any]:
+def _said(documents: Documents) -> list[Any]:
     """All that the index depends on, in one flat list."""
     said: list[Any] = []
-    for session in sessions:
+    for session in documents:
+        if isinstance(session, str):
+            said.append(session)
+            continue
         utterances = session.get("utterances") or ()
         said += session.get("date"), len(utterances)
         said += map(_TEXT, utterances)

@@ -174,3 +174,16 @@ def test_a_kept_index_answers_many_times_faster_than_one_built_for_the_question(
     kept = seconds(lambda: [rank(talks, question) for _ in range(5)]) / 5
     built = seconds(lambda: Index(talks).rank(question))
     assert built > 15 * kept  # 50 to 70 measured; benchmarks/candidates.py prints it
+
+
+def test_texts_are_ranked_like_sessions_that_say_the_same() -> None:
+    texts = ["Ann: my dog barks", "Ann: rain in Lisbon", "Ann: a dog, a good dog"]
+    talks = [{"id": str(number), "utterances": [{"speaker": "", "text": text}]} for number, text in enumerate(texts)]
+    assert rank(texts, "Ann's dogs?") == rank(talks, "Ann's dogs?")
+    assert order(rank(texts, "dog", among=[0, 1])) == [0, 1]
+
+
+def test_texts_that_change_are_indexed_again() -> None:
+    assert order(rank(["rain", "dog"], "dog")) == [1, 0]
+    assert order(rank(["dog", "rain"], "dog")) == [0, 1]
+    assert len(retriever._KEPT) == 2
