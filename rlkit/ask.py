@@ -11,14 +11,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rewards.parse_memory import MemoryOutput, parse_memory
-from rlkit.config import read_yaml
 from rlkit.data.jsonl import normalise
 from rlkit.data.layout import Report
 from rlkit.data.record import Record
-from rlkit.errors import ConfigError, DataError, RlkitError, nearest
+from rlkit.errors import DataError, nearest
+from rlkit.generation.folder import find_model
+from rlkit.generation.local import Local
 from rlkit.memory.candidates import TIME_RANGES, Candidates, Told
 from rlkit.memory.prompt import written_date
 from rlkit.prompts import chat_prompt
@@ -149,46 +150,14 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
         yield f"{path}: item {number}", row
 
 
-def find_model(path: Path) -> tuple[Path, dict[str, Any]]:
-    """The model's folder and the saved config of its run (empty for a bare model folder); raises `ConfigError`."""
-    folder = path / "model" if (path / "model" / "config.json").is_file() else path
-    if not (folder / "config.json").is_file():
-        close = nearest(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
-        trained = " its training has not ended, so there is no model yet" if (path / "config.yaml").is_file() else ""
-        raise ConfigError(f"--model {path}: neither a run with a model nor a model folder;{trained or ' no config.json is there'}.{close}")  # fmt: skip
-    saved = path / "config.yaml"
-    return folder, (read_yaml(saved.read_text(encoding="utf-8"), str(saved)) or {}) if saved.is_file() else {}
-
-
 def load_model(folder: Path, max_new_tokens: int) -> tuple[Callable[[str], int], Write]:
     """What counts tokens, and what writes the greedy completion of a prompt; raises `RlkitError` over the window."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
-    model = model.to(device).eval()
-    window = getattr(model.config, "max_position_embeddings", None)
+    model = Local(str(folder), sampling={"max_new_tokens": max_new_tokens})
 
     def count_tokens(text: str) -> int:
-        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(model.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def write(messages: list[dict[str, str]]) -> str:
-        ids = tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-        ).to(device)
-        length = ids["input_ids"].shape[1]
-        if window is not None and length + max_new_tokens > window:
-            raise RlkitError(
-                f"the prompt has {length:,} tokens and the answer up to {max_new_tokens:,}, but the model reads {window:,}; "
-                "lower --budget-tokens or --max-new-tokens."
-            )
-        with torch.inference_mode():
-            output = model.generate(**ids, max_new_tokens=max_new_tokens, do_sample=False)
-        return cast(str, tokenizer.decode(output[0, length:], skip_special_tokens=True)).strip()
-
-    return count_tokens, write
+    return count_tokens, lambda messages: next(model.complete([messages])).text.strip()
 
 
 def _lines(asked: Asked, options: Candidates) -> Iterator[str]:

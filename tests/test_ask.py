@@ -176,7 +176,7 @@ def test_the_whole_way_with_a_model_that_knows_nothing(
     assert len(printed["candidates"]) == 2
     assert [*printed["lost"]] == ["top_k"]
     assert printed["problem"]
-    with pytest.raises(RlkitError, match=r"but the model reads 2,048; lower --budget-tokens or --max-new-tokens"):
+    with pytest.raises(RlkitError, match=r"but the model reads 2,048, .*shorten the context or lower max_new_tokens"):
         ask.main(arguments(*common[:-1], "2048"))
 
 
