@@ -10,9 +10,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rewards.adapters.rows import check_composed
 from rewards.compose import Score, Weighted
 from rewards.errors import RewardError
-from rewards.part import part_name
 from rewards.sample import Sample
 
 Observer = Callable[[Sequence[Sample], Sequence[Score], dict[str, Any]], None]
@@ -115,10 +115,7 @@ def for_trl(
     >>> functions[0].__name__, functions[0](prompts=["Capital?"], completions=["Lisbon"]), weights
     ('short', [1.0], [0.5])
     """
-    if not isinstance(reward, Weighted):
-        raise RewardError(
-            f"for_trl got {part_name(reward)}, but needs a composed reward; write weighted(my_name=(1.0, ...))."
-        )
+    check_composed(reward, "for_trl")
     scorer = BatchScorer(reward, columns or {}, observe)
     return [RewardColumn(name, scorer) for name in reward.parts], list(reward.weights.values())
 
