@@ -2,8 +2,11 @@
 
 Knows arrays of numbers, one row for each resampled unit; refuses to know metrics, suites and models. The units are resampled
 with replacement, as many as there are, and the interval holds the middle 95 % of the figures so drawn (percentile bootstrap;
-Efron and Tibshirani 1993, chapter 13). Measured on one core, 10,000 resamples: 0.02 s for 200 numbers, 0.3 s for 100,000
-of a few hundred distinct values, 10 s for 100,000 rows of counts.
+Efron and Tibshirani 1993, chapter 13).
+
+Time grows with the resamples times the smaller of the count of numbers and ten times the count of distinct ones. Measured on
+one core, for 10,000 resamples: 0.01 s for 200 numbers, 0.1 s for 2,000, 0.4 s for 100,000, nothing for answers that are
+right or wrong; 0.3 s for rows of counts, however many.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 10_000
-LEVEL = 0.95
+BOUNDS = (0.025, 0.975)  # quantiles: the middle 95 %
 MAX_LEVELS = 512  # distinct values that are drawn apart; more are drawn as the means of as many slices of their range
+MAX_UNITS = 2_000  # rows of counts that are drawn apart; more are drawn as the sums of as many random groups
 CHUNK_DRAWS = 1 << 21  # numbers drawn at a time: 16 MB
 _MULTINOMIAL_COST = 10  # of one count, in draws of one index
 
@@ -40,11 +44,17 @@ def mean_draws(values: Sequence[float] | Floats, seed: Sequence[int], resamples:
 def sum_draws(rows: Floats, seed: Sequence[int], resamples: int = RESAMPLES) -> Floats:
     """The column sums of so many resamples of rows, one line each; the order of the rows matters.
 
+    More than 2,000 rows are added up in random groups, which are resampled in their place: sums vary as much, and the
+    interval is as wide to about 2 %.
+
     >>> sum_draws(np.array([[1.0, 2.0], [1.0, 2.0]]), seed=[0], resamples=2)
     array([[2., 4.],
            [2., 4.]])
     """
     rng = np.random.default_rng(list(seed))
+    if len(rows) > MAX_UNITS:
+        starts = np.linspace(0, len(rows), MAX_UNITS, endpoint=False).astype(np.int64)
+        rows = np.add.reduceat(rows[rng.permutation(len(rows))], starts)
     count = len(rows)
 
     def draw(lines: int) -> Floats:
@@ -55,14 +65,13 @@ def sum_draws(rows: Floats, seed: Sequence[int], resamples: int = RESAMPLES) -> 
     return _in_chunks(draw, count, resamples)
 
 
-def interval(draws: Floats, level: float = LEVEL) -> tuple[float, float]:
-    """The bounds between which the middle `level` of the draws lies; draws that are no number are left out.
+def interval(draws: Floats) -> tuple[float, float]:
+    """The bounds between which the middle 95 % of the draws lie; draws that are no number are left out.
 
-    >>> interval(np.arange(101.0))
-    (2.5, 97.5)
+    >>> interval(np.arange(201.0))
+    (5.0, 195.0)
     """
-    rest = (1 - level) / 2
-    low, high = np.nanquantile(draws, [rest, 1 - rest])
+    low, high = np.nanquantile(draws, BOUNDS)
     return float(low), float(high)
 
 
