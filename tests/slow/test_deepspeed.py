@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs_for_real import ROOT, finish, lines, write_config
+import yaml
+from runs_for_real import MODEL, ROOT, finish, lines, write_config
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +51,70 @@ def test_two_processes_agree(tmp_path: Path, stage: int) -> None:
     start = AutoModelForCausalLM.from_pretrained(run / "start_model")
     changed = [name for name, weight in trained.named_parameters() if not weight.equal(start.get_parameter(name))]
     assert changed, "training changed nothing"
+
+
+def test_memory_t1_on_real_dialogues(tmp_path: Path) -> None:
+    """The shipped config, with sizes for a CPU: every prompt holds the sessions that `rlkit ask` would choose."""
+    data = ROOT / "../shared/data/time_dialog_outputs.jsonl"
+    if not data.is_file():
+        pytest.skip("the real data slices are not beside the project")
+    values = yaml.safe_load((ROOT / "configs/memory_t1/qwen2.5-3b.yaml").read_text())
+    rows = tmp_path / "dialogues.jsonl"
+    longest = sorted(data.read_text(encoding="utf-8").splitlines(), key=len)[-12:]  # those with many sessions
+    rows.write_text("\n".join(longest) + "\n", encoding="utf-8")
+    del values["model"], values["train"]["use_vllm"], values["train"]["vllm_mode"], values["train"]["num_train_epochs"]
+    values["scratch"] = {**MODEL, "vocab_size": 1500, "max_position_embeddings": 4096}
+    values["sources"] = {"time_dialog": {"format": "time_dialog", "path": str(rows)}}
+    values["memory"] |= {"budget_tokens": 1200, "top_k": 4}
+    values["train"] |= {
+        "deepspeed": str(ROOT / values["train"]["deepspeed"]),
+        "bf16": False,
+        "use_cpu": True,
+        "max_steps": 2,
+        "num_generations": 4,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 4,
+        "max_completion_length": 16,
+        "learning_rate": 1e-3,
+    }
+    (tmp_path / "memory.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    probe = str(Path(__file__).with_name("rank_probe.py"))
+    finish(tmp_path, "deepspeed", "--num_gpus", "2", "--no_local_rank", probe, "train", "memory.yaml")
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert len(first["ids"]) == 2 * 4  # steps x prompts a step
+
+    run = tmp_path / "runs/memory"
+    metrics, samples = lines(run / "metrics.jsonl"), lines(run / "samples.jsonl")
+    assert [row["step"] for row in metrics] == [1, 2]
+    parts = ("format", "accuracy", "evidence", "temporal")
+    for row in metrics:
+        here = [sample["score"]["total"] for sample in samples if sample["step"] == row["step"]]
+        assert len(here) == 16
+        assert row["reward"] == pytest.approx(sum(here) / 16, abs=1e-6)
+        assert all(f"rewards/{part}/none_rate" in row for part in parts)
+    assert list(dict.fromkeys(sample["id"] for sample in samples)) == first["ids"]
+
+    from transformers import AutoTokenizer
+
+    from rlkit.ask import inference_options
+    from rlkit.data.load import load_source
+
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    options = inference_options(yaml.safe_load((run / "config.yaml").read_text()), {})
+    memories = {record["id"]: record for record in load_source(values["sources"]["time_dialog"], "dialogues").records()}
+    left_out = 0
+    for sample in samples:
+        sessions = memories[sample["id"]]["sessions"]
+        shown, _ = options.apply(
+            memories[sample["id"]], lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        )
+        names = [session["id"] for session in shown["sessions"]]
+        assert [session["id"] for session in sample["sessions"]] == names
+        prompt = sample["prompt"][-1]["content"]
+        assert {session["id"] for session in sessions if f"{session['id']} (" in prompt} == set(names)
+        left_out += len(sessions) - len(names)
+    assert left_out > 0
 
 
 def test_the_documented_command(tmp_path: Path) -> None:
