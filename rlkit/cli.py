@@ -33,6 +33,11 @@ VERBS = {
         "SFT or GRPO, alone or under deepspeed or torchrun",
         "rlkit train configs/quickstart/hotpotqa_musique.yaml train.max_steps=5",
     ),
+    "distill": (
+        "rlkit.distill.command",
+        "SFT data in the CARE format from a reasoner and an injector behind endpoints, or local models",
+        "rlkit distill configs/distill/hotpotqa.yaml sources.hotpotqa.limit=100",
+    ),
     "score": (
         "rlkit.score",
         "score completions that already exist",

@@ -142,8 +142,8 @@ class Endpoint:
             draft = message.get("reasoning_content") or message.get("reasoning")
             if isinstance(draft, str) and "</think>" not in text:
                 text = f"<think>{draft}" + (f"</think>\n{text}" if text else "")
-            spent = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
-            return Answer(str(text), choice.get("finish_reason") or "", *spent, retries=_attempt.number)
+            prompt, completion = (int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
+            return Answer(str(text), choice.get("finish_reason") or "", prompt, completion, _attempt.number)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
             raise self._error("sent no chat completion", _WAYS_OUT[404], FAILED) from error
 

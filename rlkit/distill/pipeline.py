@@ -1,0 +1,230 @@
+"""The whole run: ask what is not known yet, both models at once, then write rows, rejects, report and preview.
+
+The folder of a run:
+
+    config.yaml       the settings
+    journal.jsonl     every answer, written the moment it came: the only state of a run
+    rows.jsonl        the SFT rows, in the order of the sources
+    rejected.jsonl    one line a rejected record: stage, reason, what the model said
+    report.json, report.md, preview.md
+
+Knows the order of things; refuses to know what makes a row good (`steps`) and how a model is reached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import yaml
+
+from rlkit.data.load import Loaded, load_source
+from rlkit.data.record import Record, to_json_line, to_record
+from rlkit.distill.report import Yield, preview
+from rlkit.distill.settings import Settings
+from rlkit.distill.steps import INJECTOR, REASONER, Ask, Rejected, Steps, row_of
+from rlkit.errors import DataError, RunError
+from rlkit.generation.endpoint import FAILED, REFUSED, Endpoint
+from rlkit.generation.model import Conversation, Model, Reply
+from rlkit.journal import Journal
+from rlkit.runs import write_json, write_text
+from rlkit.streams import appears_when_done
+
+Progress = Callable[[str, int], None]
+
+
+def distill(
+    settings: Settings,
+    reasoner: Model | None = None,
+    injector: Model | None = None,
+    progress: Progress = lambda stage, answers: None,
+) -> Yield:
+    """Make the SFT data that the settings describe; returns the report, which also lies in the output folder.
+
+    The same call again asks nothing that was answered, except what the endpoint refused or failed to answer. Given
+    models take the place of those in the settings. `progress` is told a stage's name and how many answers it has got.
+    Raises what loading and the models raise, and `RunError` where another process works in the folder; every answer
+    that came before that is kept.
+    """
+    models = {
+        REASONER: reasoner or settings.reasoner.open("reasoner"),
+        INJECTOR: injector or settings.injector.open("injector"),
+    }
+    loaded = {name: load_source(source, f"sources.{name}") for name, source in settings.sources.items()}
+    for name, source in loaded.items():
+        if other := set(source.rows.unique("task")) - {"care"}:
+            raise DataError(f"sources.{name}: holds rows of task {', '.join(other)}, but rows of CARE are made here.")
+    folder = Path(settings.output_dir)
+    with _held(folder):
+        text = yaml.safe_dump(settings.to_dict(), sort_keys=False, allow_unicode=True)
+        write_text(folder / "config.yaml", text)
+        answers = _Answers(Journal(folder / "journal.jsonl"), progress)
+        steps = Steps(settings, {stage: model.identity for stage, model in models.items()})
+        _ask_all(steps, loaded, models, answers)
+        return _write(folder, steps, loaded, answers)
+
+
+class Place(NamedTuple):
+    """A record: its source and its number there."""
+
+    source: str
+    number: int
+
+
+class _Answers:
+    """Answers by key: the journal's, and beside it what an endpoint said in place of one in this run."""
+
+    def __init__(self, journal: Journal, progress: Progress) -> None:
+        self.journal = journal
+        self.unanswered: dict[str, Mapping[str, Any]] = {}
+        self.new = {REASONER: 0, INJECTOR: 0}
+        self._progress = progress
+
+    def recall(self, key: str) -> Mapping[str, Any] | None:
+        return self.unanswered.get(key) or self.journal.get(key)
+
+    def known(self, key: str) -> bool:
+        return key in self.unanswered or key in self.journal
+
+    def keep(self, ask: Ask, reply: Reply) -> None:
+        """Called in the model's threads the moment that a reply is there."""
+        value = asdict(reply)
+        if reply.finish_reason in (REFUSED, FAILED):
+            self.unanswered[ask.key] = value
+        else:
+            self.journal.put(ask.key, value)
+        self.new[ask.stage] += 1
+        self._progress(ask.stage, self.new[ask.stage])
+
+
+def _walk(steps: Steps, loaded: Mapping[str, Loaded]) -> Iterator[tuple[Place, Record, Ask | Rejected]]:
+    """Every record with its first question, or why it is rejected before any."""
+    seen: set[str] = set()
+    for name, source in loaded.items():
+        for number, record in enumerate(source.records()):
+            if record["task"] != "care":
+                raise DataError(
+                    f"sources.{name}: row {record['id']} is of task {record['task']}; CARE rows are made here."
+                )
+            first = steps.first(record)
+            if isinstance(first, Ask) and first.content in seen:
+                first = Rejected("labels", "the question and its passages stand in an earlier record")
+            elif isinstance(first, Ask):
+                seen.add(first.content)
+            yield Place(name, number), record, first
+
+
+def _ask_all(steps: Steps, loaded: Mapping[str, Loaded], models: Mapping[str, Model], answers: _Answers) -> None:
+    """Get every answer that is missing. The second model works on what the first has answered so far."""
+    ready: deque[Place] = deque()  # records whose reasoning is there; places, as they may be all of the data
+
+    def first_questions() -> Iterator[tuple[Place, Ask]]:
+        for place, _, first in _walk(steps, loaded):
+            if isinstance(first, Ask):
+                if answers.known(first.key):
+                    ready.append(place)
+                else:
+                    yield place, first
+
+    def second_questions() -> Iterator[tuple[Place, Ask]]:
+        for place in reasoned:
+            ready.append(place)
+            yield from questions_of_ready()
+        yield from questions_of_ready()
+
+    def questions_of_ready() -> Iterator[tuple[Place, Ask]]:
+        while ready:
+            place = ready.popleft()
+            outcome = steps.step(to_record(loaded[place.source].rows[place.number]), answers.recall)
+            if isinstance(outcome, Ask):
+                yield place, outcome
+
+    reasoned = _complete(models[REASONER], first_questions(), answers)
+    if not any(isinstance(model, Endpoint) for model in models.values()):
+        ready.extend(reasoned)  # two models on one machine take turns once, not at every batch
+    injected = _complete(models[INJECTOR], second_questions(), answers)
+    with contextlib.closing(reasoned), contextlib.closing(injected):
+        for _ in injected:
+            pass
+
+
+def _complete(model: Model, questions: Iterator[tuple[Place, Ask]], answers: _Answers) -> Generator[Place, None, None]:
+    """The places of records as their answers come in; each answer is kept before."""
+    under_way: dict[int, tuple[Place, Ask]] = {}
+
+    def conversations() -> Iterator[Conversation]:
+        for number, (place, ask) in enumerate(questions):
+            under_way[number] = place, ask
+            yield ask.messages
+
+    def keep(number: int, reply: Reply) -> None:
+        answers.keep(under_way[number][1], reply)
+
+    replies = model.complete(conversations(), keep)
+    for number, _ in enumerate(replies):
+        yield under_way.pop(number)[0]
+
+
+def _write(folder: Path, steps: Steps, loaded: Mapping[str, Loaded], answers: _Answers) -> Yield:
+    """Everything but the journal, each file whole or not at all."""
+    found = Yield({name: len(source.rows) for name, source in loaded.items()}, new=answers.new)
+
+    def recall(key: str) -> Mapping[str, Any] | None:
+        reply = answers.recall(key)
+        if reply is not None:
+            found.spent[key.partition(":")[0]].add(reply)
+        return reply
+
+    with (
+        appears_when_done(folder / "rows.jsonl") as rows,
+        appears_when_done(folder / "rejected.jsonl") as rejected,
+    ):
+        for place, record, first in _walk(steps, loaded):
+            outcome = first if isinstance(first, Rejected) else steps.step(record, recall)
+            if isinstance(outcome, Ask):
+                raise RunError(f"{folder}: row {record['id']} has no answer; start the same command again.")
+            if isinstance(outcome, Rejected):
+                found.reject(record["id"], outcome)
+                _write_line(rejected, {"id": record["id"], "source": place.source, **asdict(outcome)})
+            else:
+                row = row_of(record, outcome.completion, steps.settings.system)
+                found.keep(place.source, row, outcome)
+                _write_line(rows, row)
+    found.price({REASONER: steps.settings.reasoner.price, INJECTOR: steps.settings.injector.price})
+    write_json(folder / "report.json", found.to_dict())
+    write_text(folder / "report.md", found.to_markdown())
+    write_text(folder / "preview.md", preview(folder / "rows.jsonl", found.kept, steps.settings.preview_rows))
+    return found
+
+
+def _write_line(file: IO[bytes] | None, row: Mapping[str, Any]) -> None:
+    if file is not None:
+        file.write((to_json_line(row) + "\n").encode())
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The folder is this process's until the end; the system lets go of the lock however the process ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be made ({error.strerror}); choose another output_dir.") from error
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise RunError(
+                f"{folder}: process {file.read().strip() or '?'} is working in this folder; wait for it, stop it, or choose "
+                "another output_dir."
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,373 @@
+"""The whole of `rlkit distill` against a scripted server: rows, rejects by reason, report, resume, refusals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from scripted_endpoint import Say, good_models, question_of, scripted
+
+from rewards import Sample, presets
+from rlkit.data.load import load_source
+from rlkit.distill.pipeline import distill
+from rlkit.distill.settings import Settings, parse_settings
+from rlkit.errors import DataError, RunError
+from rlkit.generation.endpoint import EndpointError
+
+pytest.importorskip("openai", reason="the extra `llm` is not installed")
+
+SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
+PEOPLE = (
+    "Ann",
+    "Leo",
+    "Mia",
+    "Tom",
+    "Eva",
+    "Max",
+    "Ida",
+    "Jon",
+    "Kim",
+    "Lou",
+    "Nia",
+    "Ole",
+    "Pia",
+    "Rex",
+    "Sue",
+    "Ulf",
+)
+
+
+def record(number: int, **changes: object) -> dict[str, object]:
+    name, town = PEOPLE[number % len(PEOPLE)], f"Fenwick{number}"
+    facts = [
+        f"{name} is the elder sister of the painter Bo of {town}.",
+        f"Bo of {town} was born in the year {1900 + number}.",
+    ]
+    return {
+        "id": f"q{number}",
+        "question": f"When was the brother of {name} of {town} born?",
+        "context": [
+            {"title": name, "text": f"{facts[0]} She sings."},
+            {"title": "Bo", "text": f"He paints. {facts[1]}"},
+        ],
+        "golds": [str(1900 + number)],
+        "evidence": facts,
+        **changes,
+    }
+
+
+ANSWERS = {record(number)["question"]: record(number)["golds"][0] for number in range(200)}
+GOOD = good_models(ANSWERS)
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def settings(folder: Path, url: str, rows: list[dict[str, object]], **changes: object) -> Settings:
+    path = folder / "records.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    stage = {"base_url": url, "concurrency": 4, "timeout_seconds": 2, "max_retries": 2}
+    values = {
+        "sources": {"mine": {"format": "records", "path": str(path)}},
+        "reasoner": {**stage, "model": "reasoner", "price": {"prompt": 1.0, "completion": 10.0}},
+        "injector": {**stage, "model": "injector", "sampling": {"temperature": 0}},
+        "output_dir": str(folder / "out"),
+    }
+    for key, value in changes.items():
+        values[key] = {**values[key], **value} if isinstance(values.get(key), dict) else value
+    return parse_settings(values)
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def rejected(folder: Path) -> dict[str, tuple[str, str]]:
+    return {row["id"]: (row["stage"], row["reason"]) for row in lines(folder / "out/rejected.jsonl")}
+
+
+def test_records_become_rows_that_earn_the_whole_reward(tmp_path: Path) -> None:
+    with scripted(GOOD) as server:
+        found = distill(settings(tmp_path, server.url, [record(n) for n in range(12)]))
+    rows = lines(tmp_path / "out/rows.jsonl")
+    assert [row["id"] for row in rows] == [f"q{n}" for n in range(12)]
+    assert rows[0]["prompt"][0]["role"] == "system"
+    assert "Question: When was the brother of Ann" in rows[0]["prompt"][1]["content"]
+    loaded = load_source({"format": "records", "path": str(tmp_path / "out/rows.jsonl")})
+    for row in loaded.records():
+        assert presets.care()(Sample.from_record(row)).total == pytest.approx(1.0)
+        assert row["completion"].count("<retrieval>") == 2
+        assert row["prompt"][0]["role"] == "system"
+    assert (found.kept, found.facts, found.aligned, found.new) == (12, 24, 0, {"reasoner": 12, "injector": 12})
+    spent = found.spent["reasoner"]
+    assert spent.cost == pytest.approx((spent.prompt_tokens + 10 * spent.completion_tokens) / 1e6)
+    assert spent.completion_tokens == 12 * len(
+        ["I", "look", "it", "up", "and", "see", "who", "is", "meant.", "Answer:", "1900"]
+    )
+    assert found.spent["injector"].cost == 0
+
+
+FACTS = record(0)["evidence"]
+CASES = {
+    # name: (reasoner's answer, injector's answer, stage, reason); None: the good one
+    "wrong": (Say("Hm.\nAnswer: 1799"), None, "reasoner", "wrong answer"),
+    "more than the answer": (Say("Hm.\nAnswer: 1900 or 1901"), None, "reasoner", "wrong answer"),
+    "no answer": (Say("It was 1900."), None, "reasoner", "no answer"),
+    "answer in an open draft": (Say("<think>Answer: 1900"), None, "reasoner", "no answer"),
+    "answer only": (Say("Answer: 1900"), None, "reasoner", "no reasoning"),
+    "cut off": (Say("Hm.\nAnswer: 1900", finish_reason="length"), None, "reasoner", "the reply was cut off"),
+    "filtered": (Say("Hm.\nAnswer: 1900", finish_reason="content_filter"), None, "reasoner", "the reply was cut off"),
+    "empty": (Say(None), None, "reasoner", "the reply is empty"),
+    "refused": (Say("too long", status=400), None, "reasoner", "the endpoint refused the request"),
+    "html": (Say(raw=b"<html>busy</html>"), None, "reasoner", "the endpoint gave no answer"),
+    "half": (Say(raw=b'{"choices": [{"mess'), None, "reasoner", "the endpoint gave no answer"),
+    "no choice": (Say(raw=b'{"choices": []}'), None, "reasoner", "the endpoint gave no answer"),
+    "always 500": (Say("oh", status=500), None, "reasoner", "the endpoint gave no answer"),
+    "one fact": (None, Say(f"See: {FACTS[0]}"), "injector", "a fact is missing"),
+    "another year": (None, Say(f"{FACTS[0]} {FACTS[1].replace('1900', '1901')}"), "injector", "a fact is missing"),
+    "negated": (
+        None,
+        Say(f"{FACTS[0]} {FACTS[1].replace('was born', 'was not born')}"),
+        "injector",
+        "a fact is missing",
+    ),
+    "cut off injector": (None, Say(" ".join(FACTS), finish_reason="length"), "injector", "the reply was cut off"),
+    "tags of its own": (None, Say(f"<think>{' '.join(FACTS)}"), "tagging", "not in the CARE format"),
+}
+
+
+@pytest.mark.parametrize(("reasoner", "injector", "stage", "reason"), CASES.values(), ids=CASES)
+def test_what_is_rejected_and_why(tmp_path: Path, reasoner: Say, injector: Say, stage: str, reason: str) -> None:
+    said = {"reasoner": reasoner, "injector": injector}
+
+    def script(asked):
+        first = question_of(asked) == record(0)["question"]
+        return (said[asked["model"]] if first else None) or GOOD(asked)
+
+    with scripted(script) as server:
+        found = distill(settings(tmp_path, server.url, [record(0), record(1)]))
+    assert rejected(tmp_path) == {"q0": (stage, reason)}
+    assert [row["id"] for row in lines(tmp_path / "out/rows.jsonl")] == ["q1"]
+    line = lines(tmp_path / "out/rejected.jsonl")[0]
+    said_text = (reasoner or injector).text
+    if said_text and stage != "tagging" and "endpoint" not in reason:
+        assert line["text"] == said_text
+    assert found.causes() == [(stage, reason, 1)]
+
+
+ACCEPTED = {
+    "a draft apart": (Say("Answer: 1900", message={"reasoning_content": "I look it up."}), None),
+    "a draft in tags": (Say("<think>I look it up.</think>\n**Answer:** 1900."), None),
+    "a fence and a draft": (None, Say(f"<think>Hm</think>```\n{' '.join(FACTS)}\n```")),
+    "its own retrieval tags": (None, Say(f"<retrieval>{FACTS[0]}</retrieval> {FACTS[1]}")),
+    "other case and spaces": (
+        None,
+        Say(f"First, {FACTS[0][0].lower()}{FACTS[0][1:]}  \n {FACTS[1].replace(' ', '  ')}"),
+    ),
+    "another word": (None, Say(f"{FACTS[0]} As we see, {FACTS[1].replace('was born in', 'was born during')}")),
+}
+
+
+@pytest.mark.parametrize(("reasoner", "injector"), ACCEPTED.values(), ids=ACCEPTED)
+def test_what_is_accepted_is_quoted_word_for_word(tmp_path: Path, reasoner: Say, injector: Say) -> None:
+    said = {"reasoner": reasoner, "injector": injector}
+    with scripted(lambda asked: said[asked["model"]] or GOOD(asked)) as server:
+        distill(settings(tmp_path, server.url, [record(0)]))
+    (row,) = lines(tmp_path / "out/rows.jsonl")
+    assert all(f"<retrieval>{fact}</retrieval>" in row["completion"] for fact in FACTS)
+    assert row["completion"].endswith("</think> Answer: 1900")
+
+
+def test_labels_that_no_answer_could_satisfy_cost_nothing(tmp_path: Path) -> None:
+    rows = [
+        record(0, evidence=[]),
+        record(1, evidence=["Bo was born on the moon."]),
+        record(2, evidence=["is the"]),
+        record(3),
+        record(3, id="q3 again"),
+    ]
+    with scripted(GOOD) as server:
+        distill(settings(tmp_path, server.url, rows))
+        assert len(server.calls) == 2
+    assert rejected(tmp_path) == {
+        "q0": ("labels", "no labelled facts"),
+        "q1": ("labels", "a labelled fact is not in the passages"),
+        "q3 again": ("labels", "the question and its passages stand in an earlier record"),
+        **{"q2": rejected(tmp_path).get("q2")},
+    }
+
+
+def test_a_lower_bound_for_answers_takes_more_of_them_and_writes_the_gold(tmp_path: Path) -> None:
+    def script(asked):
+        return Say("Hm.\nAnswer: the year 1900") if asked["model"] == "reasoner" else GOOD(asked)
+
+    with scripted(script) as server:
+        distill(settings(tmp_path, server.url, [record(0)]))
+        assert rejected(tmp_path) == {"q0": ("reasoner", "wrong answer")}
+        found = distill(settings(tmp_path, server.url, [record(0)], min_answer_f1=0.6))
+        assert found.new == {"reasoner": 0, "injector": 1}  # another filter asks nothing again
+    assert lines(tmp_path / "out/rows.jsonl")[0]["completion"].endswith("Answer: 1900")
+
+
+def test_a_fact_inside_another_needs_a_place_of_its_own(tmp_path: Path) -> None:
+    whole = "Bo of Fenwick0 was born in the year 1900 in the old town of Kelmore."
+    part = "Bo of Fenwick0 was born in the year 1900"
+    row = record(0, evidence=[part, whole], context=[{"title": "Bo", "text": f"He paints. {whole}"}])
+    said = {"once": whole, "twice": f"{whole} That is to say, {part}."}
+    for name, text in said.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        with scripted(lambda asked, text=text: GOOD(asked) if asked["model"] == "reasoner" else Say(text)) as server:
+            distill(settings(folder, server.url, [row]))
+    assert rejected(tmp_path / "once") == {"q0": ("tagging", "a fact stands only inside another's tags")}
+    (kept,) = lines(tmp_path / "twice/out/rows.jsonl")
+    assert f"<retrieval>{whole}</retrieval> That is to say, <retrieval>{part}</retrieval>." in kept["completion"]
+
+
+def test_busy_servers_are_asked_again_and_the_retries_counted(tmp_path: Path) -> None:
+    seen: dict[str, int] = {}
+    troubles = [Say("slow down", status=429), Say("oh", status=503), Say(hang_up=True), Say(delay_seconds=1.0)]
+
+    def script(asked):
+        key = asked["model"] + question_of(asked)
+        seen[key] = seen.get(key, 0) + 1
+        return troubles[len(seen) % 4] if seen[key] == 1 else GOOD(asked)
+
+    quick = {"timeout_seconds": 0.5}
+    with scripted(script) as server:
+        found = distill(settings(tmp_path, server.url, [record(n) for n in range(6)], reasoner=quick, injector=quick))
+    assert found.kept == 6
+    assert {stage: spent.retries for stage, spent in found.spent.items()} == {"reasoner": 6, "injector": 6}
+
+
+def test_the_second_start_asks_nothing_but_what_had_no_answer(tmp_path: Path) -> None:
+    refuse = [record(3)["question"]]
+
+    def script(asked):
+        return Say("too long", status=400) if question_of(asked) in refuse else GOOD(asked)
+
+    with scripted(script) as server:
+        config = settings(tmp_path, server.url, [record(n) for n in range(8)])
+        assert distill(config).kept == 7
+        files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+        before = len(server.calls)
+        assert distill(config).new == {"reasoner": 1, "injector": 0}
+        assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.name != ".lock"} == {
+            name: data for name, data in files.items() if name != ".lock"
+        }
+        refuse.clear()
+        assert distill(config).kept == 8
+        assert len(server.calls) == before + 3
+
+
+def test_another_prompt_or_sampling_asks_again_and_no_other_stage(tmp_path: Path) -> None:
+    with scripted(GOOD) as server:
+        rows = [record(n) for n in range(3)]
+        distill(settings(tmp_path, server.url, rows))
+        found = distill(settings(tmp_path, server.url, rows, injector={"sampling": {"temperature": 0.5}}))
+        assert found.new == {"reasoner": 0, "injector": 3}
+        found = distill(settings(tmp_path, server.url, rows, reasoner={"instructions": "Think. End with Answer: ..."}))
+        assert found.new == {"reasoner": 3, "injector": 0}  # the same reasoning, so the same second question
+
+
+def test_a_key_that_is_not_accepted_ends_the_run_and_keeps_what_came(tmp_path: Path) -> None:
+    def script(asked):
+        return Say("no", status=401) if question_of(asked) == record(5)["question"] else GOOD(asked)
+
+    with scripted(script) as server:
+        config = settings(tmp_path, server.url, [record(n) for n in range(6)])
+        with pytest.raises(EndpointError, match="401"):
+            distill(config)
+        answered = sum(call.status == 200 for call in server.calls)
+        assert len(lines(tmp_path / "out/journal.jsonl")) == answered >= 5
+        assert not (tmp_path / "out/rows.jsonl").exists()
+
+
+def test_an_endpoint_that_refuses_everything_ends_the_run(tmp_path: Path) -> None:
+    with scripted(lambda asked: Say("no such setting", status=400)) as server:
+        with pytest.raises(EndpointError, match="no such setting"):
+            distill(settings(tmp_path, server.url, [record(n) for n in range(100)]))
+        assert len(server.calls) < 40
+
+
+def test_both_models_work_at_the_same_time_and_never_more_than_allowed(tmp_path: Path) -> None:
+    times: dict[str, list[float]] = {"reasoner": [], "injector": []}
+
+    def script(asked):
+        times[asked["model"]].append(time.monotonic())
+        return GOOD(asked)._replace(delay_seconds=0.02)
+
+    with scripted(script) as server:
+        distill(settings(tmp_path, server.url, [record(n) for n in range(100)]))
+        assert server.most_at_once <= 8
+    assert times["injector"][0] < times["reasoner"][-1]
+
+
+def test_a_folder_in_which_another_process_works_is_refused(tmp_path: Path) -> None:
+    with scripted(GOOD) as server:
+        config = settings(tmp_path, server.url, [record(0)])
+        (tmp_path / "out").mkdir()
+        code = f"import fcntl, time; f = open({str(tmp_path / 'out/.lock')!r}, 'a'); fcntl.flock(f, 2); print(1, flush=True); time.sleep(60)"
+        holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        try:
+            holder.stdout.readline()
+            with pytest.raises(RunError, match="is working in this folder"):
+                distill(config)
+        finally:
+            holder.kill()
+            holder.wait()
+        assert distill(config).kept == 1
+
+
+def test_rows_of_another_task_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    row = {"question": "When?", "golds": "A", "sessions": [{"id": "s1", "utterances": [{"text": "Hi"}]}]}
+    with scripted(GOOD) as server:
+        with pytest.raises(DataError, match="memory_t1"):
+            distill(settings(tmp_path, server.url, [record(0), row]))
+        assert not server.calls
+
+
+def test_report_and_preview(tmp_path: Path) -> None:
+    nasty = "````\n# Heading\n<script>alert(1)</script> | a \\| b"
+    rows = [record(n) for n in range(40)] + [record(41, question=nasty.replace("\n", " "))]
+    script = good_models({**ANSWERS, nasty.replace("\n", " "): "1941"})
+    with scripted(script) as server:
+        found = distill(settings(tmp_path, server.url, rows))
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report == json.loads(json.dumps(found.to_dict()))
+    assert (report["records"], report["kept"]) == ({"mine": 41}, {"mine": 41})
+    share = report["statistics"]["quoted share of reasoning"]
+    assert 0.5 < share["least"] <= share["median"] <= share["p95"] <= share["greatest"] < 1
+    assert report["statistics"]["quotes"]["mean"] == 2
+    shown = (tmp_path / "out/preview.md").read_text(encoding="utf-8")
+    assert shown.startswith("# 30 of 41 rows")
+    assert shown.count("## Line ") == 30
+    assert "| kept |  | 41 | 100.0 % |" in (tmp_path / "out/report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"real data are not at {SHARED}")
+@pytest.mark.parametrize(
+    ("layout", "file"), [("hotpotqa", "hotpotqa_distractor.json"), ("musique", "musique_ans.jsonl")]
+)
+def test_real_records(tmp_path: Path, layout: str, file: str) -> None:
+    source = {"format": layout, "path": str(SHARED / file)}
+    records = list(load_source(source).records())
+    answers = {" ".join(row["question"].split()): row["golds"][0] for row in records}
+    with scripted(good_models(answers)) as server:
+        config = settings(tmp_path, server.url, [record(0)], sources={"mine": source})
+        found = distill(config)
+    total = sum(found.records.values())
+    assert total == len(records) == found.kept + sum(found.rejected_rows.values())
+    print(found.to_markdown())
+    assert found.kept >= 0.9 * total
+    for row in lines(tmp_path / "out/rows.jsonl"):
+        sample = Sample.from_record(row)
+        assert presets.care()(sample).total == pytest.approx(1.0)
+        assert all(any(span in passage.text for passage in sample.context) for span in sample.care.spans)
