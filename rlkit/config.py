@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import re
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
-
-import yaml
+from typing import Any, cast
 
 from rlkit.errors import ConfigError, nearest
 from rlkit.fields import declared_fields, declared_types
+from rlkit.plain import flat, frozen, plain
+from rlkit.yaml_files import override as _override
+from rlkit.yaml_files import read_yaml_file
 
 METHODS = ("sft", "grpo")
 MAX_COUNT = 10**9
@@ -73,8 +72,7 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are saved with the run."""
-        plain = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "prompt"}
-        return {**plain, "prompt": asdict(self.prompt)}
+        return cast("dict[str, Any]", plain(self))
 
     def setting(self, name: str) -> Any:
         """The value of a TRL training field: from the config, else TRL's own default."""
@@ -135,16 +133,16 @@ def parse_config(values: Mapping[str, Any], *, where: str = "config", default_na
     return Config(
         method=method,
         task=task,
-        sources=_frozen(_sources(given.get("sources"), f"{where}: sources")),
-        train=_frozen(train),
-        model=_frozen(model),
-        scratch=None if scratch is None else _frozen(scratch),
+        sources=frozen(_sources(given.get("sources"), f"{where}: sources")),
+        train=frozen(train),
+        model=frozen(model),
+        scratch=None if scratch is None else frozen(scratch),
         prompt=_prompt(given.get("prompt"), f"{where}: prompt"),
-        memory=None if given.get("memory") is None else _frozen(_memory(given["memory"], f"{where}: memory")),
+        memory=None if given.get("memory") is None else frozen(_memory(given["memory"], f"{where}: memory")),
         curriculum=None
         if given.get("curriculum") is None
-        else _frozen(_mapping(given["curriculum"], f"{where}: curriculum")),
-        rewards=_frozen(rewards),
+        else frozen(_mapping(given["curriculum"], f"{where}: curriculum")),
+        rewards=frozen(rewards),
         samples_per_step=_count(given.get("samples_per_step", Config.samples_per_step), f"{where}: samples_per_step"),
     )
 
@@ -188,109 +186,6 @@ def differences(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any]
         for key in sorted(before.keys() | after.keys())
         if before.get(key, absent) != after.get(key, absent)
     ]
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one level with dotted keys.
-
-    >>> flat({"a": {"b": 1}, "c": 2})
-    {'a.b': 1, 'c': 2}
-    """
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found.update(flat(value, f"{prefix}{key}."))
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-6 as a number, refuses a key that stands twice and names the line of a bad value."""
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except ValueError as error:  # what looks like a date or a number, but is none: 2024-13-45
-            problem = f"{node.value!r:.60} is no value ({error}); put it in quotes if it is text"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
-
-
-# YAML 1.1, which PyYAML follows, takes 1e-6 for text because it has no dot.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":
-            continue  # `<<: *name`; what stands beside it overrides what it brings
-        key = loader.construct_object(key_node)
-        if not isinstance(key, Hashable):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"a key is {type(key).__name__}, but must be text", key_node.start_mark
-            )
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} stands twice, so one of its values would be lost; remove one",
-                key_node.start_mark,
-            )  # fmt: skip
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-
-
-def read_yaml(text: str, where: str) -> Any:
-    """The value of a YAML text, read safely; raises `ConfigError` with file and line.
-
-    >>> read_yaml("learning_rate: 1e-6", "x.yaml")
-    {'learning_rate': 1e-06}
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{where}{line}: not readable as YAML: {error.problem}.") from error
-    except yaml.reader.ReaderError as error:
-        line = f":{text.count(chr(10), 0, error.position) + 1}"
-        raise ConfigError(
-            f"{where}{line}: not readable as YAML: it holds the control character {text[error.position]!r}; take it out."
-        ) from error
-    except RecursionError as error:
-        raise ConfigError(
-            f"{where}: not readable as YAML: nested too deeply; no setting needs more than a few levels."
-        ) from error
-
-
-def read_yaml_file(path: Path) -> Any:
-    """The value of a YAML file, read as `read_yaml` does; raises `ConfigError` for what is no UTF-8 text file."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except IsADirectoryError as error:
-        raise ConfigError(f"{path}: is a directory, but must be a YAML file; name a file in it.") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8.") from error
-    return read_yaml(text, str(path))
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"override {override!r}: must be key=value with a dotted key, e.g. train.max_steps=20.")
-    *parents, last = key.strip().split(".")
-    place = values
-    for parent in parents:
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
-            raise ConfigError(f"override {override!r}: {parent} is {place!r}, which has no keys below it.")
-    place[last] = read_yaml(text, f"override {key}")
 
 
 def _trl_section(section: Any, kind: str, where: str) -> dict[str, Any]:
@@ -380,15 +275,3 @@ def _mapping(section: Any, where: str) -> dict[str, Any]:
     if not isinstance(section, Mapping):
         raise ConfigError(f"{where}: is {section!r:.80}, but must be a mapping of keys to values.")
     return dict(section)
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return MappingProxyType({key: _frozen(item) for key, item in value.items()})
-    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.errors import ConfigError, nearest
+from rlkit.plain import plain
 
 MAX_VOCAB_TOKENS = 1_000_000  # several times the largest in use
 CHATML = (
@@ -34,7 +35,7 @@ def scratch_model(folder: Path, shape: Mapping[str, Any], texts: Iterable[str], 
 
     if folder.is_dir():
         return folder
-    fields = {key: _thawed(value) for key, value in shape.items()}
+    fields = {key: plain(value) for key, value in shape.items()}
     kind = _checked_kind(fields.pop("model_type", "qwen2"))
     vocab_size = fields.pop("vocab_size", 4096)
     _check_fields(kind, fields)
@@ -96,13 +97,6 @@ def _check_fields(kind: str, given: Mapping[str, Any]) -> None:
     for name in given:
         if name not in known:
             raise ConfigError(f"scratch.{name}: model type {kind!r} has no such field.{nearest(str(name), known)}")
-
-
-def _thawed(value: Any) -> Any:
-    """Plain lists and dicts, which model configs insist on, from the read-only ones of a `Config`."""
-    if isinstance(value, Mapping):
-        return {key: _thawed(item) for key, item in value.items()}
-    return [_thawed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def bpe_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from rlkit.config import Config, differences, lacking, load_config, parse_config, read_yaml
+from rlkit.config import Config, differences, lacking, load_config, parse_config
 from rlkit.errors import ConfigError
 from rlkit.fields import UNKNOWN, declared_fields, declared_types
 from rlkit.train import train
+from rlkit.yaml_files import read_yaml
 
 MINIMAL = {
     "method": "grpo",

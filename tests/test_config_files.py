@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rlkit.config import load_config, parse_config, read_yaml
+from rlkit.config import load_config, parse_config
 from rlkit.errors import ConfigError
+from rlkit.yaml_files import read_yaml
 
 ODD = {
     "binary": (b"method: grpo\n\x80\x81", r":2: not UTF-8 text \(invalid start byte\); save the file as UTF-8"),

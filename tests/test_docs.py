@@ -15,8 +15,9 @@ import pytest
 
 from rewards.config import from_config as rewards_from_config
 from rlkit import cli
-from rlkit.config import load_config, parse_config, read_yaml
+from rlkit.config import load_config, parse_config
 from rlkit.data import normalise
+from rlkit.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

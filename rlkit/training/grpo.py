@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from rewards import Sample, Score, Weighted
 from rewards.adapters import for_trl
 from rlkit.config import Config
+from rlkit.plain import plain
 from rlkit.runs import Run, append
 from rlkit.sources import Planned
 from rlkit.training import common, processes
@@ -73,7 +73,7 @@ class SampleLog:
 def _line(step: int, sample: Sample, score: Score) -> dict[str, Any]:
     """One logged completion in the record layout, so that `rlkit score` reads the file as it is."""
     record = {
-        name: _plain(getattr(sample, name))
+        name: plain(getattr(sample, name))
         for name in ("id", "task", "kind", "source", "question", "context", "golds", "evidence", "sessions")
         if getattr(sample, name)
     }
@@ -90,10 +90,3 @@ def _line(step: int, sample: Sample, score: Score) -> dict[str, Any]:
         "completion": sample.completion,
         "score": earned,
     }
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses and tuples as the dicts and lists that JSON knows."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
