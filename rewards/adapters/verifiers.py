@@ -73,15 +73,17 @@ def rubric_for_verifiers(reward: Weighted, *, unscored: float | None = None) -> 
 
 
 def to_verifiers_row(record: Mapping[str, Any], prompt: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """The record as a row of an environment's data set before verifiers 0.4; the record travels as JSON in `info`.
+    """The record as a row of an environment's data set before verifiers 0.4; `info["record"]` is the record as JSON.
 
     >>> to_verifiers_row({"golds": ["Lisbon"]}, [{"role": "user", "content": "Capital?"}])
-    {'prompt': [{'role': 'user', 'content': 'Capital?'}], 'answer': 'Lisbon', 'info': '{"golds": ["Lisbon"]}'}
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'prompt': [{'role': 'user', 'content': 'Capital?'}], 'answer': 'Lisbon',
+     'info': {'record': '{"golds": ["Lisbon"]}'}}
     """
     return {
         "prompt": [dict(message) for message in prompt],
         "answer": str(record["golds"][0]),
-        "info": to_text(record),
+        "info": {"record": to_text(record)},  # verifiers gives keys such as `task` in `info` a meaning of its own
     }
 
 
@@ -116,8 +118,10 @@ def _rubric_class(base: Any) -> Any:
             return read
 
         def _score(self, state: Any) -> None:
-            record = from_text(state.get("info"), "info")
-            sample = Sample.from_record(record, completion=completion_text(state["completion"]))
+            record = (state.get("info") or {}).get("record")
+            sample = Sample.from_record(
+                from_text(record, "info['record']"), completion=completion_text(state["completion"])
+            )
             score = self._reward(sample)
             total = number(score, sample, "rubric_for_verifiers", self._unscored)
             stands_in = total if score.total is None else 0.0

@@ -278,7 +278,7 @@ def test_a_verifiers_row_holds_the_whole_record():
     row = to_verifiers_row(RECORD, PROMPT)
     assert (row["prompt"], row["answer"]) == (PROMPT, "Jane Austen")
     kept = {name: value for name, value in RECORD.items() if value is not None and name != "completion"}
-    assert json.loads(row["info"]) == kept
+    assert json.loads(row["info"]["record"]) == kept
 
 
 # What holds for all of them
