@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -238,9 +239,11 @@ def _client(base_url: str, key: str, timeout_seconds: float, max_retries: int, p
     """One client, with its pool of connections, per endpoint and process: a forked child must not share sockets."""
     openai = _import_openai()
     http = openai.DefaultHttpxClient(event_hooks={"request": [_note_attempt]}, timeout=timeout_seconds)
-    return openai.OpenAI(
+    client = openai.OpenAI(
         base_url=base_url, api_key=key, timeout=timeout_seconds, max_retries=max_retries, http_client=http
     )
+    weakref.finalize(client, http.close)
+    return client
 
 
 def _note_attempt(request: Any) -> None:

@@ -189,7 +189,7 @@ def test_labels_that_no_answer_could_satisfy_cost_nothing(tmp_path: Path) -> Non
     rows = [
         record(0, evidence=[]),
         record(1, evidence=["Bo was born on the moon."]),
-        record(2, evidence=["is the"]),
+        record(2, evidence=["Bo wrote </think>."], context="Bo wrote </think>."),
         record(3),
         record(3, id="q3 again"),
     ]
@@ -200,7 +200,7 @@ def test_labels_that_no_answer_could_satisfy_cost_nothing(tmp_path: Path) -> Non
         "q0": ("labels", "no labelled facts"),
         "q1": ("labels", "a labelled fact is not in the passages"),
         "q3 again": ("labels", "the question and its passages stand in an earlier record"),
-        **{"q2": rejected(tmp_path).get("q2")},
+        "q2": ("labels", "the row's own gold does not score 1.0"),
     }
 
 
@@ -322,7 +322,7 @@ def test_a_folder_in_which_another_process_works_is_refused(tmp_path: Path) -> N
                 distill(config)
         finally:
             holder.kill()
-            holder.wait()
+            holder.communicate()
         assert distill(config).kept == 1
 
 
@@ -359,13 +359,12 @@ def test_report_and_preview(tmp_path: Path) -> None:
 def test_real_records(tmp_path: Path, layout: str, file: str) -> None:
     source = {"format": layout, "path": str(SHARED / file)}
     records = list(load_source(source).records())
-    answers = {" ".join(row["question"].split()): row["golds"][0] for row in records}
+    answers = {row["question"]: row["golds"][0] for row in records}
     with scripted(good_models(answers)) as server:
         config = settings(tmp_path, server.url, [record(0)], sources={"mine": source})
         found = distill(config)
     total = sum(found.records.values())
     assert total == len(records) == found.kept + sum(found.rejected_rows.values())
-    print(found.to_markdown())
     assert found.kept >= 0.9 * total
     for row in lines(tmp_path / "out/rows.jsonl"):
         sample = Sample.from_record(row)

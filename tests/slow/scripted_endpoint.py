@@ -78,9 +78,14 @@ class ScriptedEndpoint:
         self._started.set()
         self._loop.run_forever()
         server.close()
+        open_connections = asyncio.all_tasks(self._loop)
+        for task in open_connections:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*open_connections, return_exceptions=True))
+        self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(re.search(rb"content-length: *(\d+)", head)[1])
@@ -100,7 +105,10 @@ class ScriptedEndpoint:
                 )
                 await writer.drain()
                 self.calls.append(Call(asked, say.status, time.monotonic()))
-        writer.close()
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client went away, perhaps killed, or this server is closed
+        finally:
+            writer.transport.abort()
 
 
 @contextlib.contextmanager
