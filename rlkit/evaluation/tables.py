@@ -1,0 +1,260 @@
+"""Tables of figures, as text, Markdown and JSON; every row says whether it was measured or published.
+
+Knows how numbers are printed: this is the one place where a value in [0, 1] becomes what the papers print. Refuses to know
+how a figure came about.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rlkit.evaluation.metrics import unit_of
+from rlkit.evaluation.published import Column, PublishedTable
+from rlkit.evaluation.summary import Cell, Difference, Spread
+
+MEASURED, PUBLISHED = "measured", "published"
+MAX_COLUMNS = 7  # a wider table lists its columns downwards and its models across
+_MARKDOWN = {ord(mark): f"\\{mark}" for mark in "\\|*_<>`"} | {ord("\n"): " "}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to be printed; `data` holds the same figures as plain values for JSON.
+
+    The first `names` columns hold text, the others numbers.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    body: tuple[tuple[str, ...], ...]
+    names: int
+    notes: tuple[str, ...]
+    data: Mapping[str, Any]
+
+
+Run = Sequence[Cell] | Sequence[Spread]
+
+
+def headline_table(title: str, runs: Mapping[str, Run], metric: str, published: PublishedTable | None = None) -> Table:
+    """What each model got beside what was published: one column for each subset, in one metric.
+
+    `runs` holds, by the model's name, the cells of one run or the spreads of several. With `published`, its columns and
+    their metrics decide; otherwise the subsets that were measured. A model that was measured with several context policies
+    has a row for each. A published row never gets an interval, a measured one always has its count.
+    """
+    columns = published.columns if published else _measured_columns(runs, metric)
+    lines: list[tuple[str, str, list[dict[str, Any] | None]]] = []
+    for name, run in runs.items():
+        contexts = list(dict.fromkeys(one.context for one in run))
+        for context in contexts:
+            label = f"{name} ({context})" if len(contexts) > 1 else name
+            own = [one for one in run if one.context == context]
+            lines.append((label, MEASURED, [_figure(own, column) for column in columns]))
+    for row in published.rows if published else ():
+        printed = [None if value is None else {"value": value} for value in row.figures]
+        lines.append((row.label, PUBLISHED, list(printed)))
+    rows = [("model", "source", *(column.title for column in columns))]
+    for label, source, figures in lines:
+        rows.append((label, source, *(_text(*pair) for pair in zip(figures, columns, strict=True))))
+    across = len(rows[0]) > MAX_COLUMNS
+    header, *body = zip(*rows, strict=True) if across else rows
+    data = {
+        "title": title,
+        "columns": [{**asdict(column), "scale": unit_of(column.metric).scale} for column in columns],
+        "rows": [{"label": label, "source": source, "figures": figures} for label, source, figures in lines],
+        **({"published": {"source": published.source, "note": published.note}} if published else {}),
+    }
+    return Table(title, header, tuple(body), 1 if across else 2, tuple(_notes(lines, columns, published)), data)
+
+
+def cells_table(title: str, cells: Iterable[Cell]) -> Table:
+    """Every figure of one run: its interval, its rows, and the rows that the metric does not apply to."""
+    header = ("subset", "context", "metric", "figure", "95 % interval", "rows", "not applicable")
+    return _listing(
+        title,
+        header,
+        cells,
+        lambda one: (_number(one.mean, one.metric), _bounds(one), f"{one.n:,}", f"{one.none:,}"),
+    )
+
+
+def differences_table(title: str, differences: Iterable[Difference], a: str = "a", b: str = "b") -> Table:
+    """Two models on the same rows: both figures, the second minus the first, and the interval of the paired bootstrap.
+
+    An asterisk marks a difference whose interval does not hold 0.
+    """
+    rows = list(differences)
+    header = (
+        "subset",
+        "context",
+        "metric",
+        a,
+        b,
+        f"{b} - {a}",
+        "95 % interval",
+        "rows in both",
+        f"only {a}",
+        f"only {b}",
+    )
+
+    def figures(one: Difference) -> tuple[str, ...]:
+        sure = one.low is not None and one.high is not None and not one.low <= 0 <= one.high
+        difference = _number(one.difference, one.metric, "+") + (" *" if sure else "")
+        pair = (_number(one.a, one.metric), _number(one.b, one.metric))
+        return *pair, difference, _bounds(one, "+"), f"{one.n:,}", f"{one.only_a:,}", f"{one.only_b:,}"
+
+    return _listing(title, header, rows, figures, ("* the interval of the paired bootstrap does not hold 0",))
+
+
+def spreads_table(title: str, spreads: Iterable[Spread]) -> Table:
+    """Several runs of one evaluation: mean, standard deviation, least and greatest of the runs' figures."""
+    header = ("subset", "context", "metric", "mean of runs", "sd", "least", "greatest", "runs", "rows a run")
+
+    def figures(one: Spread) -> tuple[str, ...]:
+        numbers = (one.mean, one.sd, one.least, one.greatest)
+        return *(_number(value, one.metric) for value in numbers), str(one.runs), f"{one.n:,}"
+
+    return _listing(title, header, spreads, figures)
+
+
+def text(table: Table, width: int = 160) -> str:
+    """The table for a terminal of `width` characters."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(title=Text(table.title), title_justify="left")
+    for number, name in enumerate(table.header):
+        shown.add_column(Text(name), justify="left" if number < table.names else "right", overflow="fold")
+    for row in table.body:
+        shown.add_row(*map(Text, row))
+    file = io.StringIO()
+    console = Console(file=file, width=width, color_system=None)
+    console.print(shown)
+    for note in table.notes:
+        console.print(Text(note))
+    return file.getvalue()
+
+
+def markdown(table: Table) -> str:
+    """The table in Markdown; what would be markup in a name is escaped.
+
+    >>> print(markdown(Table("T", ("model", "EM"), (("a|b", "50.0"),), 1, (), {})))
+    **T**
+    <BLANKLINE>
+    | model | EM |
+    |---|--:|
+    | a\\|b | 50.0 |
+    <BLANKLINE>
+    """
+    rules = ["---" if number < table.names else "--:" for number in range(len(table.header))]
+    lines = [
+        f"**{_escaped(table.title)}**",
+        "",
+        _line(table.header),
+        f"|{'|'.join(rules)}|",
+        *map(_line, table.body),
+        "",
+    ]
+    for note in table.notes:
+        lines += [_escaped(note), ""]
+    return "\n".join(lines)
+
+
+def _listing(
+    title: str,
+    header: tuple[str, ...],
+    rows: Iterable[Any],
+    figures: Callable[[Any], tuple[str, ...]],
+    notes: tuple[str, ...] = (),
+) -> Table:
+    """One line for each subset, context and metric; all of it measured."""
+    rows = list(rows)
+    body = [(one.subset, one.context, unit_of(one.metric).title, *figures(one)) for one in rows]
+    data = {"title": title, "source": MEASURED, "rows": [asdict(one) for one in rows]}
+    return Table(title, header, tuple(body), 3, notes, data)
+
+
+def _measured_columns(runs: Mapping[str, Run], metric: str) -> tuple[Column, ...]:
+    unit = unit_of(metric)
+    subsets = dict.fromkeys(one.subset for run in runs.values() for one in run if one.metric == metric)
+    return tuple(Column(subset, metric, subset or unit.title, unit.digits) for subset in subsets)
+
+
+def _figure(run: Sequence[Cell | Spread], column: Column) -> dict[str, Any] | None:
+    """A measured figure as printed, with its count; `None` where there is none."""
+    own = [one for one in run if one.metric == column.metric]
+    found = [one for one in own if one.subset == column.subset]
+    if not found and len(own) == 1:  # a suite of one part has no subsets, whatever the papers call it
+        found = own
+    if not found or found[0].mean is None:
+        return None
+    one = found[0]
+    scale = unit_of(one.metric).scale
+    names = ("low", "high") if isinstance(one, Cell) else ("sd", "least", "greatest")
+    bounds = {name: None if (value := getattr(one, name)) is None else value * scale for name in names}
+    runs = {} if isinstance(one, Cell) else {"runs": one.runs}
+    return {"value": (one.mean or 0.0) * scale, **bounds, **runs, "n": one.n}
+
+
+def _text(figure: Mapping[str, Any] | None, column: Column) -> str:
+    if figure is None:
+        return "-"
+
+    def written(name: str) -> str:
+        return f"{figure[name]:.{column.digits}f}"
+
+    if "runs" in figure:
+        sd = "" if figure["sd"] is None else f" ± {written('sd')}"
+        return f"{written('value')}{sd}\n{written('least')} to {written('greatest')}\n{figure['runs']} runs, n={figure['n']:,}"
+    if "n" not in figure:
+        return written("value")
+    bounds = "" if figure["low"] is None else f"\n[{written('low')}, {written('high')}]"
+    return f"{written('value')} (n={figure['n']:,}){bounds}"
+
+
+def _notes(
+    lines: Iterable[tuple[str, str, Sequence[Mapping[str, Any] | None]]],
+    columns: Sequence[Column],
+    published: PublishedTable | None,
+) -> list[str]:
+    measured = [figures for _, source, figures in lines if source == MEASURED]
+    notes = []
+    if measured:
+        several = any(figure and "runs" in figure for figures in measured for figure in figures)
+        interval = "mean of runs ± standard deviation, least to greatest" if several else "[95 % bootstrap interval]"
+        notes.append(f"measured: here, with the count of rows (n) and {interval}.")
+    if published:
+        notes.append(f"published: as printed in {published.source}; no interval is printed. {published.note}".strip())
+        other = [
+            f"{column.title} {column.n:,}"
+            for i, column in enumerate(columns)
+            if column.n and any((figure := figures[i]) and figure["n"] != column.n for figures in measured)
+        ]
+        if other:
+            notes.append(
+                f"Not the same test set: the published figures are of other counts of rows ({', '.join(other)})."
+            )
+    return notes
+
+
+def _number(value: float | None, metric: str, sign: str = "") -> str:
+    unit = unit_of(metric)
+    return "-" if value is None else f"{value * unit.scale:{sign}.{unit.digits}f}"
+
+
+def _bounds(one: Cell | Difference, sign: str = "") -> str:
+    if one.low is None or one.high is None:
+        return "-"
+    return f"[{_number(one.low, one.metric, sign)}, {_number(one.high, one.metric, sign)}]"
+
+
+def _line(row: Iterable[str]) -> str:
+    return f"| {' | '.join(map(_escaped, row))} |"
+
+
+def _escaped(value: str) -> str:
+    return value.translate(_MARKDOWN)
