@@ -20,6 +20,7 @@ from rlkit.data import (
     cache,
     dialogues,
     drop,
+    fidelity,
     files,
     hotpotqa,
     jsonl,
@@ -41,7 +42,11 @@ if TYPE_CHECKING:
 
 _MODULES = (hotpotqa, two_wiki, musique, drop, ms_marco, longbench, time_dialog, locomo, jsonl)
 LAYOUTS: dict[str, Layout] = {module.LAYOUT.name: module.LAYOUT for module in _MODULES}
-_MADE_UP = {"synthetic": synthetic.from_source, "dialogues": dialogues.from_source}
+_MADE_UP: dict[str, Callable[[Mapping[str, Any], str], Iterator[Record]]] = {
+    "synthetic": synthetic.from_source,
+    "synthetic_fidelity": fidelity.from_source,
+    "dialogues": dialogues.from_source,
+}
 _log = logging.getLogger(__name__)
 _LOG_EVERY_ROWS = 100_000
 

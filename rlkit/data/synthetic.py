@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import random
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -185,8 +185,10 @@ def generate(
     return map(_demonstrated, drawn) if demonstrations else drawn
 
 
-def from_source(spec: Mapping[str, Any], where: str = "source") -> Iterator[Record]:
-    """The rows of a config's source entry, `{format: synthetic, level: hard, rows: 2000, ...}`: the options of `generate`.
+def from_source(
+    spec: Mapping[str, Any], where: str = "source", made: Callable[..., Iterator[Record]] = generate
+) -> Iterator[Record]:
+    """The rows of a config's source entry, `{format: synthetic, level: hard, rows: 2000, ...}`: the options of `made`.
 
     Raises ConfigError that begins with the entry's config path.
 
@@ -195,12 +197,12 @@ def from_source(spec: Mapping[str, Any], where: str = "source") -> Iterator[Reco
     rlkit.errors.ConfigError: sources.hard.lvl: no such key; there are level, rows, ... Did you mean 'level'?
     """
     options = {key: value for key, value in spec.items() if key != "format"}
-    known = list(inspect.signature(generate).parameters)
+    known = list(inspect.signature(made).parameters)
     for key in options:
         if key not in known:
             raise ConfigError(f"{where}.{key}: no such key; there are {', '.join(known)}.{nearest(str(key), known)}")
     try:
-        return generate(**options)
+        return made(**options)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from error
 
