@@ -30,6 +30,7 @@ MAX_PIECES = 16  # pieces of one completion that are looked up by similarity
 MAX_PIECES_A_QUOTE = 8
 PIECE_CHARS = 160  # about twenty words; rapidfuzz slows down fast beyond
 MIN_FUZZY_CHARS = 16  # a shorter quote counts only where it is verbatim: one other word makes it another text
+MIN_FUZZY_WORDS = 5  # nor of fewer words: "Leo visited Rome." is close to "Leo painted Rome.", and another fact
 MAX_FUZZY_CHARS = 4_000  # so does a longer one
 MAX_PLACES = 64  # places of one text that are looked at
 _BETWEEN_PASSAGES = "\n"  # never in folded text, so no match reaches from one passage into the next
@@ -207,6 +208,8 @@ def _align(spaced: str, folded: str, offset: int, piece: str, book: Book, thresh
     # The aligned window has the quote's length; a quote that leaves words out reaches further on either side.
     margin = int((1 - threshold) * len(folded)) + 1
     ours = words(spaced)
+    if len(ours) < MIN_FUZZY_WORDS:
+        return None
     windows = ((start, end), (start - margin, end + margin))
     near = [_compare(ours, folded, book, max(lo, first), min(hi, last), threshold) for lo, hi in windows]
     return max((quote for quote in near if quote is not None), key=lambda quote: quote.score, default=None)

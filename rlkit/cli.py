@@ -43,6 +43,11 @@ VERBS = {
         "score completions that already exist",
         "rlkit score completions.jsonl --rewards care --out scored.jsonl",
     ),
+    "audit": (
+        "rlkit.audit",
+        "does cheating pay? honest completions and known cheats, and what each earns",
+        "rlkit audit care",
+    ),
     "ask": (
         "rlkit.ask",
         "one question about one memory: candidate sessions, what the model selects, its answer",
