@@ -16,6 +16,7 @@ from rlkit.errors import ConfigError, nearest
 from rlkit.evaluation.contexts import POLICIES, Policy
 from rlkit.evaluation.metrics import METRICS, Metric, metrics_named
 from rlkit.evaluation.prompt import Prompt
+from rlkit.evaluation.published import published_tables
 from rlkit.plain import frozen, plain
 from rlkit.yaml_files import read_yaml_file
 
@@ -28,12 +29,12 @@ class Table:
     """How a suite's figures are put together: the section `table:`.
 
     `overall` is the mean over all examples ("example") or over the subsets' means ("macro"). `groups` names means of
-    several subsets {name: subsets}. `published` is the suite's key in the file of published numbers.
+    several subsets {name: subsets}. `published` names tables of the file of published numbers, one or a list.
     """
 
     overall: Literal["example", "macro"] = "example"
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    published: str | None = None
+    published: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -192,9 +193,11 @@ def _table(section: Any, where: str) -> Table:
     for name, members in groups.items():
         if not isinstance(members, list | tuple) or not all(isinstance(member, str) for member in members):
             raise ConfigError(f"{where}.groups.{name}: is {members!r:.80}, but must be a list of subsets.")
-    published = given.get("published")
-    if published is not None and not isinstance(published, str):
-        raise ConfigError(f"{where}.published: is {published!r:.60}, but must be a key of the published numbers.")
+    published = given.get("published") or ()
+    published = (published,) if isinstance(published, str) else tuple(published)
+    for key in published:
+        if key not in published_tables():
+            raise ConfigError(f"{where}.published: there is no table {key!r:.60}; there are {', '.join(published_tables())}.{nearest(str(key), published_tables())}")  # fmt: skip
     return Table(overall, frozen(groups), published)
 
 
