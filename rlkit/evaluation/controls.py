@@ -13,9 +13,11 @@ from typing import Any
 
 from rewards.gold import gold_completion
 from rewards.sample import Sample
+from rlkit.data.locomo import NOT_THERE as _NOT_THERE
+from rlkit.evaluation.metrics.locomo import ADVERSARIAL, OPEN_DOMAIN
 
 LETTERS = ("A", "B", "C", "D")
-NOT_THERE = "Not mentioned in the conversation"
+NOT_THERE = _NOT_THERE[0]
 
 Control = Callable[[Mapping[str, Any]], str]
 
@@ -41,13 +43,16 @@ class always:
 def gold(record: Mapping[str, Any]) -> str:
     """The record's own labels: its evidence and its answer, the first of several (`rewards.gold`).
 
-    LoCoMo's official scoring cuts the gold of an open-domain question at ";", so the answer is cut there too.
+    Of a LoCoMo question it is what the official scoring compares with: an open-domain gold up to its first ";", and for an
+    adversarial question that the information is not there, also where the data set has another answer.
 
     >>> gold({"task": "memory_t1", "kind": "choice", "golds": ["B  C"], "evidence": ["s1"], "sessions": [{"id": "s1"}]})
     '{"selected_memory": ["s1"], "answer": "B  C"}'
     """
-    if record.get("category") == 3:
+    if record.get("category") == OPEN_DOMAIN:
         record = {**record, "golds": [text.split(";")[0].strip() for text in record["golds"]]}
+    elif record.get("category") == ADVERSARIAL:
+        record = {**record, "golds": [NOT_THERE]}
     return gold_completion(Sample.from_record(record, completion=""))
 
 
@@ -67,8 +72,8 @@ def controls_for(records: Iterable[Mapping[str, Any]]) -> dict[str, Control]:
     for record in records:
         if record.get("kind") == "choice":
             constants |= dict.fromkeys(LETTERS)
-        elif record.get("category") == 5:
-            constants |= dict.fromkeys((NOT_THERE,))
+        elif record.get("category") == ADVERSARIAL:
+            constants[NOT_THERE] = None
         elif not _is_memory(record):
             constants |= dict.fromkeys(("yes", "no"))
     return chosen | {f"always {answer}": always(answer) for answer in sorted(constants, key=str.casefold)}

@@ -56,9 +56,11 @@ def headline_table(title: str, runs: Mapping[str, Run], metric: str, published: 
     for row in published.rows if published else ():
         printed = [None if value is None else {"value": value} for value in row.figures]
         lines.append((row.label, PUBLISHED, list(printed)))
-    rows = [("model", "source", *(column.title for column in columns))]
+    counts = [_shared_count(figures) for figures in zip(*(figures for _, _, figures in lines), strict=True)]
+    titles = (c.title if n is None else f"{c.title} (n={n:,})" for c, n in zip(columns, counts, strict=True))
+    rows = [("model", "source", *titles)]
     for label, source, figures in lines:
-        rows.append((label, source, *(_text(*pair) for pair in zip(figures, columns, strict=True))))
+        rows.append((label, source, *map(_text, figures, columns, (n is None for n in counts))))
     across = len(rows[0]) > MAX_COLUMNS
     header, *body = zip(*rows, strict=True) if across else rows
     data = {
@@ -200,20 +202,27 @@ def _figure(run: Sequence[Cell | Spread], column: Column) -> dict[str, Any] | No
     return {"value": (one.mean or 0.0) * scale, **bounds, **runs, "n": one.n}
 
 
-def _text(figure: Mapping[str, Any] | None, column: Column) -> str:
+def _shared_count(figures: Iterable[Mapping[str, Any] | None]) -> int | None:
+    """The count of rows of all measured figures of a column, if it is one."""
+    counts = {figure["n"] for figure in figures if figure and "n" in figure}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _text(figure: Mapping[str, Any] | None, column: Column, with_count: bool) -> str:
     if figure is None:
         return "-"
+    count = f" (n={figure['n']:,})" if with_count and "n" in figure else ""
 
     def written(name: str) -> str:
         return f"{figure[name]:.{column.digits}f}"
 
     if "runs" in figure:
         sd = "" if figure["sd"] is None else f" ± {written('sd')}"
-        return f"{written('value')}{sd}\n{written('least')} to {written('greatest')}\n{figure['runs']} runs, n={figure['n']:,}"
+        return f"{written('value')}{sd}{count}\n{written('least')} to {written('greatest')}, {figure['runs']} runs"
     if "n" not in figure:
         return written("value")
     bounds = "" if figure["low"] is None else f"\n[{written('low')}, {written('high')}]"
-    return f"{written('value')} (n={figure['n']:,}){bounds}"
+    return f"{written('value')}{count}{bounds}"
 
 
 def _notes(
@@ -226,7 +235,7 @@ def _notes(
     if measured:
         several = any(figure and "runs" in figure for figures in measured for figure in figures)
         interval = "mean of runs ± standard deviation, least to greatest" if several else "[95 % bootstrap interval]"
-        notes.append(f"measured: here, with the count of rows (n) and {interval}.")
+        notes.append(f"measured: by this evaluation, with the count of rows (n) and {interval}.")
     if published:
         notes.append(f"published: as printed in {published.source}; no interval is printed. {published.note}".strip())
         other = [
