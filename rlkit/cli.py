@@ -48,6 +48,11 @@ VERBS = {
         "does cheating pay? honest completions and known cheats, and what each earns",
         "rlkit audit care",
     ),
+    "serve-rewards": (
+        "rlkit.serve_rewards",
+        "the reward over HTTP, for any framework",
+        "rlkit serve-rewards --rewards care --port 8300",
+    ),
     "ask": (
         "rlkit.ask",
         "one question about one memory: candidate sessions, what the model selects, its answer",
@@ -107,7 +112,7 @@ def _show_log() -> None:
 
 def _overview() -> str:
     lines = ["usage: rlkit VERB ...", ""]
-    lines += [f"  {verb:<12}{line}" for verb, (_, line, _) in VERBS.items()]
+    lines += [f"  {verb:<15}{line}" for verb, (_, line, _) in VERBS.items()]
     lines += ["", "examples:"]
     lines += [f"  {example}" for _, _, example in VERBS.values()]
     lines += ["", "rlkit VERB --help says more. Exit codes: 0 done, 1 done with findings, 2 refused with a message."]
