@@ -2,7 +2,7 @@
 
 A memory is a handful of sessions. In each someone tells of one visit, of the same day or an earlier one, so the day
 of the visit is the session's date less what the words say. A question is answered only by matching a person and a
-resolved day. This module knows no prompt and no model.
+resolved day. This module knows no model.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from rewards import Sample
 from rewards.gold import gold_completion
@@ -75,10 +75,10 @@ def question(talk: Talk, asks: str = "place") -> str:
 
     >>> talk = Talk("Ada", day=9, words="Yesterday", place="Fenwick")
     >>> question(talk), question(talk, "date")
-    ('Which place did Ada visit on 2024-03-09?', 'On which day did Ada visit Fenwick?')
+    ('On 2024-03-09, which place did Ada visit?', 'On which day did Ada visit Fenwick?')
     """
     if asks == "place":
-        return f"Which place did {talk.speaker} visit on {iso(talk.visit_day)}?"
+        return f"On {iso(talk.visit_day)}, which place did {talk.speaker} visit?"
     return f"On which day did {talk.speaker} visit {talk.place}?"
 
 
@@ -151,7 +151,7 @@ def generate(
 
     >>> row = next(generate("hard", rows=1, seed=3))
     >>> row["question"], row["golds"], row["evidence"], row["time_range"]
-    ('Which place did Carla visit on 2024-03-07?', ['Elvanor'], ['session_8'], ['2024-03-07', '2024-03-07'])
+    ('On 2024-03-07, which place did Carla visit?', ['Elvanor'], ['session_8'], ['2024-03-07', '2024-03-07'])
     >>> list(generate("hrad", rows=1))
     Traceback (most recent call last):
     rlkit.errors.ConfigError: level: 'hrad' is unknown; the dialogue world has easy, hard, long. Did you mean 'hard'?
@@ -188,12 +188,31 @@ def from_source(spec: Mapping[str, Any], where: str = "source") -> Iterator[Reco
         raise ConfigError(f"{where}.{error}") from error
 
 
+def prompt(sessions: Mapping[str, Talk], asked: str) -> list[dict[str, str]]:
+    """The message that asks over sessions by name: a line each, with the name between what decides and what is asked for.
+
+    The ordinary prompt puts the name first. A model of one short convolution and one layer of attention, trained for
+    two minutes, finds a name that stands right behind the date, the speaker and the words for the day, but not one that
+    stands before them, so records of this world bring their own prompt.
+
+    >>> print(prompt({"session_3": Talk("Ada", day=9, words="Yesterday", place="Fenwick")}, "Where?")[0]["content"])
+    2024-03-10 Ada: Yesterday (session_3) I visited Fenwick.
+    <BLANKLINE>
+    Question: Where?
+    """
+    lines = (
+        f"{iso(talk.day)} {talk.speaker}: {talk.words} ({name}) I visited {talk.place}."
+        for name, talk in sessions.items()
+    )
+    return [{"role": "user", "content": "\n".join(lines) + f"\n\nQuestion: {asked}"}]
+
+
 def memory_record(talks: Sequence[Talk], asked: Talk, asks: str, numbers: Sequence[int]) -> Record:
     """The record that asks `asked` over talks in the order of their days, with session ids from ascending `numbers`."""
     ordered = sorted(talks, key=lambda talk: talk.day)
     ids = [f"session_{number}" for number in numbers]
     day = iso(asked.visit_day)
-    return Record(
+    record = Record(
         task="memory_t1",
         kind="text" if asks == "place" else "time",
         question=question(asked, asks),
@@ -204,6 +223,8 @@ def memory_record(talks: Sequence[Talk], asked: Talk, asks: str, numbers: Sequen
         time_range=[day, day] if asks == "place" else [None, None],
         sessions=[_session(name, talk) for name, talk in zip(ids, ordered, strict=True)],
     )
+    by_name = dict(zip(ids, ordered, strict=True))
+    return cast(Record, {**record, "prompt": prompt(by_name, record["question"])})
 
 
 def _session(name: str, talk: Talk) -> dict[str, Any]:

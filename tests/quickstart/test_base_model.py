@@ -1,4 +1,4 @@
-"""The base model is taught to quote one fact a question, on training contexts only."""
+"""Base models are taught to look one thing up, on training contexts only, with the replies alone as labels."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import random
 import pytest
 import torch
 
+from rlkit.data.dialogues import TOLD
 from rlkit.data.synthetic import generate, split_of
-from rlkit.prompts import chat_prompt
-from rlkit.quickstart.base_model import base_model, batches, conversation, facts_at, world_tokenizer
+from rlkit.prompts import prompt_of
+from rlkit.quickstart import care, memory
+from rlkit.quickstart.base_model import base_model, batches
+from rlkit.quickstart.stages import WORLDS
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def one_thread():
 def test_conversations_are_about_training_contexts_and_quote_them():
     rng = random.Random(3)
     for _ in range(200):
-        first, *later = conversation(rng, facts=6)
+        first, *later = care.conversation(rng, facts=6)
         *sentences, asked = first["content"].split("\n\n")
         assert split_of(sentences) == "train"
         assert asked.startswith("Question: Which ")
@@ -32,9 +35,34 @@ def test_conversations_are_about_training_contexts_and_quote_them():
         assert sorted(replies) == sorted(sentences)
 
 
-def test_only_the_replies_are_labelled():
-    tokenizer = world_tokenizer()
-    tokens, labels = next(batches(tokenizer, seed=1, steps=8))
+def test_replies_about_a_memory_follow_from_person_and_resolved_day():
+    from datetime import date, timedelta
+
+    rng = random.Random(4)
+    asked_again = 0
+    for _ in range(100):
+        talk = memory.conversation(rng, 4, tuple(TOLD))
+        told = {}
+        for line in talk[0]["content"].split("\n\n")[0].splitlines():
+            when, speaker, rest = line.split(" ", 2)
+            words, _, rest = rest.partition(" (")
+            day = date.fromisoformat(when) - timedelta(days=TOLD[words])
+            name, _, place = rest.partition(") I visited ")
+            told[day.isoformat(), speaker.rstrip(":")] = f"See {name}: was {place}"
+        assert len(told) == 4
+        questions = [message["content"].rpartition("Question: ")[2] for message in talk[::2]]
+        for question, reply in zip(questions, talk[1::2], strict=True):
+            words = question.replace(",", "").split()
+            assert reply["content"] == told[words[1], words[5]]
+        asked_again += len(questions) - len(set(questions))
+    assert asked_again > 0, "what has been asked for must say nothing about what will be"
+
+
+@pytest.mark.parametrize("task", WORLDS)
+def test_only_the_replies_are_labelled(task):
+    tokenizer = WORLDS[task].tokenizer()
+    tokens, labels = next(batches(WORLDS[task], tokenizer, seed=1, steps=8))
+    assert tokenizer.unk_token_id not in tokens
     for row, wanted in zip(tokens, labels, strict=True):
         replies = tokenizer.decode(row).split("<|assistant|>")[1:]
         expected = " ".join(reply.split("<|user|>")[0].replace("<|pad|>", "").strip() for reply in replies)
@@ -42,29 +70,35 @@ def test_only_the_replies_are_labelled():
         assert (wanted[wanted >= 0] == row[wanted >= 0]).all()
 
 
-def test_the_seed_decides_the_batches():
-    tokenizer = world_tokenizer()
-    first, again, other = (next(batches(tokenizer, seed, steps=8))[0] for seed in (1, 1, 2))
+@pytest.mark.parametrize("task", WORLDS)
+def test_the_seed_decides_the_batches(task):
+    world = WORLDS[task]
+    tokenizer = world.tokenizer()
+    first, again, other = (next(batches(world, tokenizer, seed, steps=8))[0] for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert first.shape != other.shape or not torch.equal(first, other)
 
 
 def test_contexts_grow_but_not_to_the_long_level():
-    largest = [max(facts_at(step, 600)) for step in range(600)]
+    largest = [max(care.facts_at(step / 600)) for step in range(600)]
     assert largest == sorted(largest)
     assert largest[0] <= 4
     assert largest[-1] < min(len(record["context"]) for record in generate("long", 20))
+    sizes = [max(counts) for counts, _ in memory.STAGES]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] < min(len(record["sessions"]) for record in memory.generate("long", 20))
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_the_folder_is_an_ordinary_model(tmp_path):
+@pytest.mark.parametrize("task", WORLDS)
+def test_the_folder_is_an_ordinary_model(tmp_path, task):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     losses = []
-    base_model(tmp_path / "base", seed=0, steps=12, on_step=lambda step, loss: losses.append(loss))
+    base_model(WORLDS[task], tmp_path / "base", seed=0, steps=12, on_step=lambda step, loss: losses.append(loss))
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     assert losses[-1] < losses[0] - 0.2
-    messages = chat_prompt(next(generate("easy", 1)), system=None)
+    messages = prompt_of(next(WORLDS[task].generate("easy", 1)), system=None)
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     assert model.generate(**prompt, max_new_tokens=2, do_sample=False).shape[1] == prompt["input_ids"].shape[1] + 2
