@@ -38,6 +38,11 @@ VERBS = {
         "SFT data in the CARE format from a reasoner and an injector behind endpoints, or local models",
         "rlkit distill configs/distill/hotpotqa.yaml sources.hotpotqa.limit=100",
     ),
+    "evaluate": (
+        "rlkit.evaluate",
+        "a model, or completions that exist already, on the papers' suites",
+        "rlkit evaluate --model runs/care --suite hotpotqa musique",
+    ),
     "score": (
         "rlkit.score",
         "score completions that already exist",

@@ -68,18 +68,25 @@ class Predictions:
             f"ids look like {example!r}. Add them, or leave these questions out of all figures with --allow-missing."
         )
 
-    def check_extra(self, suites: Sequence[str], contexts: Mapping[str, Sequence[str]]) -> None:
-        """Raise `DataError` for predictions of no question; lines that name another suite or context are left alone."""
-        extra = []
-        for row_id, predictions in self.by_id.items():
-            for prediction in predictions:
-                named = prediction.place.get("suite", suites[0])
-                asked = named in suites and prediction.place.get("context", contexts[named][0]) in contexts[named]
-                if asked and prediction.line not in self.used:
-                    extra.append(row_id)
+    def check_extra(self, asked: Mapping[str, Sequence[str]]) -> None:
+        """Raise `DataError` for predictions of no question; lines that name another suite or context are left alone.
+
+        `asked` holds the contexts of each suite.
+        """
+        extra = [
+            row_id
+            for row_id, predictions in self.by_id.items()
+            for prediction in predictions
+            if prediction.line not in self.used
+            and any(
+                prediction.belongs(suite=suite, context=context)
+                for suite, contexts in asked.items()
+                for context in contexts
+            )
+        ]
         if extra:
             raise DataError(
-                f"{self.path}: {len(extra):,} predictions have an id that no question of {', '.join(suites)} has "
+                f"{self.path}: {len(extra):,} predictions have an id that no question of {', '.join(asked)} has "
                 f"({_few(extra)}); remove these lines, name the suite that they belong to, or evaluate the first rows alone "
                 "with --limit."
             )

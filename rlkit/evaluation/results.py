@@ -76,19 +76,27 @@ def slim(example: Mapping[str, Any]) -> Slim:
     return {key: example[key] for key in _FIGURES if key in example}
 
 
-def notes_of(reports: Mapping[str, Report], examples: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What a reader of the figures must know about the rows behind them."""
+def notes_of(reports: Mapping[str, Report], ends: Sequence[str]) -> list[str]:
+    """What a reader of the figures must know of the rows behind them; `ends` are the answers' finish reasons."""
     notes = []
     for context, report in reports.items():
         for reason, count in report.dropped.items():
             notes.append(f"{context}: {count.rows:,} of {report.read:,} rows left out: {reason}")
         for reason, count in report.noted.items():
             notes.append(f"{context}: {count.rows:,} of {report.read:,} rows: {reason}")
-    ended = [example.get("finish_reason") for example in examples]
-    cut = ended.count("length")
+    cut = ends.count("length")
     if cut:
-        notes.append(f"{cut:,} of {len(ended):,} answers were cut off at max_new_tokens")
+        notes.append(f"{cut:,} of {len(ends):,} answers were cut off at max_new_tokens")
     return notes
+
+
+def gather(new: Results, lines: Iterable[Mapping[str, Any]]) -> Results:
+    """The results once all examples are scored, without keeping any."""
+    for _ in lines:
+        pass
+    for result in new.values():
+        result.summarise()
+    return new
 
 
 def write(folder: Path, label: str, new: Results, lines: Iterable[Mapping[str, Any]]) -> Results:
@@ -112,7 +120,7 @@ def write(folder: Path, label: str, new: Results, lines: Iterable[Mapping[str, A
             results.setdefault(line["suite"], old.get(line["suite"]) or new[line["suite"]]).examples.append(slim(line))
     for result in results.values():
         result.summarise()
-    write_json(folder / "results.json", {"model": label, "suites": {name: r.to_dict() for name, r in results.items()}})
+    write_json(folder / "results.json", _plain(label, results))
     write_text(folder / "table.md", as_markdown(label, results))
     return results
 
@@ -130,6 +138,11 @@ def as_text(label: str, results: Results) -> str:
     return "\n".join(
         part for result in results.values() for part in [*map(text, result.tables(label)), *_listed(result.notes)]
     )
+
+
+def as_json(label: str, results: Results) -> str:
+    """What stands in `results.json`."""
+    return json.dumps(_plain(label, results), ensure_ascii=False)
 
 
 def as_markdown(label: str, results: Results) -> str:
@@ -170,6 +183,10 @@ def seeds(folders: Sequence[Path]) -> list[Table]:
         ]
         tables.append(spreads_table(f"{facts['title']}: all figures of {len(runs)} runs", found))
     return tables
+
+
+def _plain(label: str, results: Results) -> dict[str, Any]:
+    return {"model": label, "suites": {name: result.to_dict() for name, result in results.items()}}
 
 
 def _shared(runs: Sequence[Results], folders: Sequence[Path]) -> list[str]:

@@ -111,7 +111,7 @@ class Local:
 
         Drawn some batches at a time and answered longest first, so that want of memory shows early.
         """
-        tokenised = ((number, self.prompt_ids(conversation)) for number, conversation in enumerate(conversations))
+        tokenised = self._tokenised(conversations)
         first = next(tokenised, None)
         if first is None:  # nothing to answer is no reason to load a model
             return
@@ -131,6 +131,14 @@ class Local:
             while due in waiting:
                 yield waiting.pop(due)
                 due += 1
+
+    def _tokenised(self, conversations: Iterable[Conversation]) -> Iterator[tuple[int, list[int]]]:
+        for number, conversation in enumerate(conversations):
+            try:
+                yield number, self.prompt_ids(conversation)
+            except GenerationError as error:
+                error.number = number
+                raise
 
     def _in_batches(
         self, model: Any, prompts: Iterator[tuple[int, list[int]]], size: int

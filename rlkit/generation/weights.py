@@ -19,7 +19,12 @@ _OWN = ("num_return_sequences", "return_dict_in_generate", "eos_token_id", "pad_
 
 
 class GenerationError(RlkitError):
-    """A model on this machine could not answer: no memory, no room in its window, no chat template."""
+    """A model on this machine could not answer: no memory, no room in its window, no chat template.
+
+    `number` is that of the conversation, from 0, where a single one is at fault.
+    """
+
+    number: int | None = None
 
 
 def load_tokenizer(place: str, revision: str | None, trust_remote_code: bool) -> Any:

@@ -1,0 +1,181 @@
+"""Asks a model a suite's questions, on one process or many, and scores what it said.
+
+Knows questions, answers and processes; knows neither how a model generates nor what a metric computes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rlkit.data.layout import Report
+from rlkit.errors import RunError
+from rlkit.evaluation.controls import controls_for
+from rlkit.evaluation.folder import Answers
+from rlkit.evaluation.predictions import Predictions
+from rlkit.evaluation.questions import Asked, within_window
+from rlkit.evaluation.results import SuiteResult, facts_of, notes_of, slim
+from rlkit.evaluation.scoring import Answered, examples
+from rlkit.evaluation.summary import Cell, summarise
+from rlkit.generation.model import Reply
+from rlkit.generation.open import AnyModel, with_defaults
+from rlkit.generation.weights import GenerationError
+from rlkit.training.processes import first, leave, rank, world_size
+
+T = TypeVar("T")
+OnDone = Callable[[int], None]  # told how many questions are done
+_WAIT = timedelta(days=30)  # processes end as far apart as their shares of the work
+_log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """The processes of this launch as a group; nothing where there is one alone."""
+    if world_size() > 1:
+        import torch.distributed
+
+        torch.distributed.init_process_group("gloo", timeout=_WAIT)  # they share words, no tensors
+    yield
+    leave()  # after an error the launcher ends the others, which may be waiting
+
+
+def on_first_then_all(work: Callable[[], T]) -> T:
+    """Do `work` on the first process, then on the others, which find what it left on disk."""
+    done: list[T] = []
+    first(lambda: done.append(work()))
+    return done[0] if done else work()
+
+
+def wait_for_all() -> None:
+    if world_size() > 1:
+        import torch.distributed
+
+        torch.distributed.barrier()
+
+
+def generate(model: AnyModel, suites: Sequence[Asked], tokenizer: Any, folder: Path, on_done: OnDone) -> None:
+    """Ask this process's share of all questions that have no answer yet; each answer is kept as it comes.
+
+    Returns when all processes are done.
+    """
+    answers = on_first_then_all(lambda: Answers(folder / "answers", rank()))
+    wait_for_all()  # whoever writes first must not disturb who still reads
+    for asked in suites:
+        _generate(with_defaults(model, asked.suite.max_new_tokens), asked, tokenizer, answers, on_done)
+    wait_for_all()
+
+
+def _generate(model: AnyModel, asked: Asked, tokenizer: Any, answers: Answers, on_done: OnDone) -> None:
+    identity = model.identity
+    asked = _narrowed(asked, model)
+    keys: list[str] = []  # of the questions in the order in which the model draws them
+    total = asked.rows // world_size()
+    seen = 0
+
+    def conversations() -> Iterator[list[dict[str, str]]]:
+        nonlocal seen
+        for question in asked.questions(tokenizer, _reports(asked), (rank(), world_size())):
+            key = question.key(identity)
+            if key in answers:
+                seen += 1
+                on_done(1)
+            else:
+                keys.append(key)
+                yield question.messages
+
+    def keep(number: int, reply: Reply) -> None:
+        answers.put(keys[number], reply)
+        on_done(1)
+
+    try:
+        for _ in model.complete(conversations(), keep):
+            pass
+    except GenerationError as error:
+        if error.number is None:
+            raise
+        raise GenerationError(f"{keys[error.number].rpartition('/')[0]}: {error}") from error
+    if seen:
+        _log.info("%s: %d of %d answers were there already", asked.suite.name, seen, total)
+
+
+def answered_by_model(
+    model: AnyModel, asked: Asked, tokenizer: Any, folder: Path, reports: dict[str, Report]
+) -> Iterator[Answered]:
+    """The questions with the answers that `generate` kept."""
+    answers = Answers(folder / "answers")
+    model = with_defaults(model, asked.suite.max_new_tokens)
+    identity = model.identity
+    for question in _narrowed(asked, model).questions(tokenizer, reports):
+        reply = answers.get(question.key(identity))
+        if reply is None:
+            raise RunError(
+                f"{folder}: no answer to {question.suite}/{question.subset}/{question.record['id']}, though all were asked; did "
+                "the model or the data change meanwhile? Start the same command again."
+            )
+        yield Answered(question.suite, question.subset, question.context, question.record, reply)
+
+
+def answered_by_file(
+    predictions: Predictions, asked: Asked, tokenizer: Any, reports: dict[str, Report]
+) -> Iterator[Answered]:
+    """The questions with the predictions of a file; what has none is noted there."""
+    for subset, context, record in _graded(asked, tokenizer, reports):
+        answered = predictions.answer(asked.suite.name, subset, context, record)
+        if answered is not None:
+            yield answered
+
+
+def scored(
+    asked: Asked, answered: Iterable[Answered], reports: dict[str, Report], workers: int | None = None
+) -> tuple[SuiteResult, Iterator[dict[str, Any]]]:
+    """A suite's result, which fills while the examples in full are drawn."""
+    result = SuiteResult(facts_of(asked.suite))
+
+    def lines() -> Iterator[dict[str, Any]]:
+        ends = []
+        for line in examples(answered, {asked.suite.name: asked.scorers}, workers):
+            result.examples.append(slim(line))
+            ends.append(line["finish_reason"])
+            yield line
+        result.notes = notes_of(reports, ends)
+
+    return result, lines()
+
+
+def control_cells(asked: Asked, tokenizer: Any) -> dict[str, list[Cell]]:
+    """What answers that no model gave score on a suite, in its first context."""
+    context = next(iter(asked.policies))
+    rows = [row for row in _graded(asked, tokenizer, _reports(asked)) if row[1] == context]
+    cells = {}
+    for name, control in controls_for(record for _, _, record in rows).items():
+        answered = (
+            Answered(asked.suite.name, subset, context, record, Reply(control(record), "stop", 0, 0))
+            for subset, context, record in rows
+        )
+        values = [slim(line) for line in examples(answered, {asked.suite.name: asked.scorers})]
+        cells[name] = summarise(values, overall=asked.suite.table.overall, groups=asked.suite.table.groups)
+    return cells
+
+
+def _graded(asked: Asked, tokenizer: Any, reports: dict[str, Report]) -> Iterator[tuple[str, str, Any]]:
+    """Subset, context and record of every question, without its prompt."""
+    count = None if tokenizer is None else (lambda text: len(tokenizer.encode(text, add_special_tokens=False)))
+    for context, policy in asked.policies.items():
+        report = reports[context]
+        for subset, record in asked.records():
+            narrowed = policy.apply(record, report, count)
+            if narrowed is not None:
+                report.keep()
+                yield subset, context, narrowed
+
+
+def _reports(asked: Asked) -> dict[str, Report]:
+    return {context: Report() for context in asked.policies}
+
+
+def _narrowed(asked: Asked, model: AnyModel) -> Asked:
+    return within_window(asked, getattr(model, "window_tokens", None))
