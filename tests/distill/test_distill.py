@@ -285,7 +285,7 @@ def test_a_key_that_is_not_accepted_ends_the_run_and_keeps_what_came(tmp_path: P
         config = settings(tmp_path, server.url, [record(n) for n in range(6)])
         with pytest.raises(EndpointError, match="401"):
             distill(config)
-        answered = sum(call.status == 200 for call in server.calls)
+        answered = sum(call.said.status == 200 for call in server.calls)
         assert len(lines(tmp_path / "out/journal.jsonl")) == answered >= 5
         assert not (tmp_path / "out/rows.jsonl").exists()
 

@@ -40,10 +40,11 @@ class Say(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A request, the status of its answer, and when that was written (`time.monotonic`)."""
+    """A request, what it was answered, and when it came and that was written (`time.monotonic`)."""
 
     body: Body
-    status: int
+    said: Say
+    asked_at: float
     answered_at: float
 
 
@@ -90,6 +91,7 @@ class ScriptedEndpoint:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(re.search(rb"content-length: *(\d+)", head)[1])
                 asked = json.loads(await reader.readexactly(length))
+                asked_at = time.monotonic()
                 self.open += 1
                 self.most_at_once = max(self.most_at_once, self.open)
                 say = self.script(asked)
@@ -104,7 +106,7 @@ class ScriptedEndpoint:
                     % (say.status, kind, len(data), data)
                 )
                 await writer.drain()
-                self.calls.append(Call(asked, say.status, time.monotonic()))
+                self.calls.append(Call(asked, say, asked_at, time.monotonic()))
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client went away, perhaps killed, or this server is closed
         finally:
