@@ -79,7 +79,7 @@ class evidence_bleu_corpus:
         from sacrebleu.metrics.bleu import BLEU
 
         counts = [round(value) for value in sums]
-        score: float = BLEU.compute_bleu(counts[:4], counts[4:8], counts[8], counts[9]).score
+        score: float = BLEU.compute_bleu(counts[:4], counts[4:8], counts[8], counts[9], smooth_method="exp").score
         return min(score / 100, 1.0)
 
 
