@@ -207,6 +207,22 @@ def prompt(sessions: Mapping[str, Talk], asked: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": "\n".join(lines) + f"\n\nQuestion: {asked}"}]
 
 
+def prompt_of(record: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The message that asks a record of this world over the sessions that it has now, as after a search.
+
+    >>> record = next(generate("hard", rows=1, seed=3))
+    >>> prompt_of(record) == record["prompt"]
+    True
+    """
+    talks = {}
+    for session in record["sessions"]:
+        (said,) = session["utterances"]
+        words, place = said["text"].rstrip(".").split(" I visited ")
+        day = (date.fromisoformat(session["date"]) - FIRST_DAY).days
+        talks[session["id"]] = Talk(said["speaker"], day, words, place)
+    return prompt(talks, record["question"])
+
+
 def memory_record(talks: Sequence[Talk], asked: Talk, asks: str, numbers: Sequence[int]) -> Record:
     """The record that asks `asked` over talks in the order of their days, with session ids from ascending `numbers`."""
     ordered = sorted(talks, key=lambda talk: talk.day)

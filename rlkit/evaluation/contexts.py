@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Protocol, cast
 
 from rewards.parse_memory import session_key
+from rlkit.data import dialogues
 from rlkit.data.layout import Report
 from rlkit.data.record import Passage, Record
 from rlkit.errors import ConfigError, nearest
@@ -29,6 +30,8 @@ POLICIES: dict[str, tuple[str, ...]] = {
     "oracle": (),
     "none": (),
 }
+# Sources whose records bring a prompt of their own that can be made anew from what is shown.
+_PROMPTS = {"dialogues": dialogues.prompt_of}
 _SENTENCE_END = re.compile(r"[.!?][ \t]+|\n+")
 
 CountTokens = Callable[[str], int]
@@ -106,20 +109,13 @@ class Policy:
         """
         if self.policy in ("full", "middle"):
             return record
-        if record.get("prompt"):
+        if record.get("prompt") and record.get("source") not in _PROMPTS:
             report.drop(f"brings its own prompt, which `{self.policy}` cannot change", record["id"])
             return None
-        memory = record.get("task") == "memory_t1"
-        if self.policy == "none":
-            return cast(Record, {**record, "sessions": []} if memory else {**record, "context": []})
-        if self.policy == "oracle":
-            return _gold_sessions(record, report) if memory else _gold_passages(record, report)
-        if memory:
-            return self._sessions(record, report, count_tokens)
-        if self.policy == "time_bm25":
-            report.drop("a row without sessions has no times to search by", record["id"])
-            return None
-        return self._passages(record, report, count_tokens)
+        narrowed = self._narrowed(record, report, count_tokens)
+        if narrowed is not None and record.get("prompt"):
+            return cast(Record, {**narrowed, "prompt": _PROMPTS[record["source"]](narrowed)})
+        return narrowed
 
     def cut(self, messages: Sequence[Mapping[str, str]], tokenizer: Tokenizer | None) -> list[dict[str, str]]:
         """The messages with the last one cut in the middle where it takes more than `max_tokens` tokens.
@@ -134,6 +130,19 @@ class Policy:
         if len(tokens) > self.max_tokens:
             whole[-1]["content"] = cut_middle(tokens, self.max_tokens, cast(Tokenizer, tokenizer))
         return whole
+
+    def _narrowed(self, record: Record, report: Report, count_tokens: CountTokens | None) -> Record | None:
+        memory = record.get("task") == "memory_t1"
+        if self.policy == "none":
+            return cast(Record, {**record, "sessions": []} if memory else {**record, "context": []})
+        if self.policy == "oracle":
+            return _gold_sessions(record, report) if memory else _gold_passages(record, report)
+        if memory:
+            return self._sessions(record, report, count_tokens)
+        if self.policy == "time_bm25":
+            report.drop("a row without sessions has no times to search by", record["id"])
+            return None
+        return self._passages(record, report, count_tokens)
 
     def _candidates(self, where: str = "context") -> Candidates:
         time_range = self.time_range if self.policy == "time_bm25" else "none"

@@ -194,6 +194,19 @@ def test_a_prompt_of_the_rows_own_can_only_be_shown():
         assert report.read == 1
 
 
+def test_a_prompt_of_the_dialogue_world_is_made_anew():
+    from rlkit.data.dialogues import generate
+
+    row = next(generate("hard", rows=1, seed=3))
+    record, _ = applied("oracle", row)
+    (line, blank, asked) = record["prompt"][0]["content"].split("\n")
+    assert f"({row['evidence'][0]})" in line
+    assert (blank, asked) == ("", f"Question: {row['question']}")
+    record, _ = applied({"policy": "bm25", "top_k": 2}, row)
+    assert record["prompt"][0]["content"].count(" I visited ") == 2
+    assert applied("full", row)[0] == row
+
+
 # the cut
 
 
