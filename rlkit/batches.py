@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from rlkit.config import Config
 from rlkit.errors import ConfigError
+from rlkit.fields import declared_fields
 
 MAX_DRAWS = 500_000_000  # 6 bytes each
 _COUNTS = {
@@ -29,10 +30,12 @@ _COUNTS = {
 class Batches:
     """`rounds` draws of `rows_per_round` rows each; a round feeds `steps_per_round` optimizer steps (or a part of one).
 
-    For GRPO a row is a prompt, sampled `generations` times; for SFT a round is one optimizer step.
+    For GRPO a row is a prompt, sampled `generations` times; for SFT a round is one optimizer step. Where SFT packs its
+    rows, a round is one row, `completions_per_round` counts the packed sequences of an optimizer step, and `steps` is
+    None: it is known when the rows are packed.
     """
 
-    steps: int
+    steps: int | None
     rounds: int
     rows_per_round: int
     generations: int
@@ -56,6 +59,8 @@ def batches(config: Config, world_size: int, rows: int) -> Batches:
     accumulation = get("gradient_accumulation_steps")
     if config.method == "sft":
         per_step = micro * accumulation
+        if get("packing"):
+            return _packed(config, rows, per_step)
         steps = _steps(config, rows, per_step, 1.0)
         return Batches(steps, steps, per_step, 1, per_step, 1.0)
 
@@ -103,6 +108,28 @@ def batches(config: Config, world_size: int, rows: int) -> Batches:
         )
     _check_save(config, steps_per_round)
     return Batches(steps, round(steps / steps_per_round), per_round, generations, batch, steps_per_round)
+
+
+def _packed(config: Config, rows: int, sequences: int) -> Batches:
+    """Rows one by one: how many of them an optimizer step takes depends on their lengths."""
+    get = config.setting
+    if get("max_steps") != -1:
+        raise ConfigError(
+            f"train.max_steps: is {get('max_steps')!r}, but with train.packing a step takes as many rows as fit, so a number of "
+            "steps is no number of rows; give train.num_train_epochs, or padding_free: true in place of packing, which keeps "
+            "the rows of a step."
+        )
+    if get("max_length") is None:
+        raise ConfigError(
+            "train.max_length: none given, but train.packing fills sequences of that many tokens; give one."
+        )
+    if get("packing_strategy") != declared_fields("sft")["packing_strategy"]:
+        raise ConfigError(
+            f"train.packing_strategy: {get('packing_strategy')!r} would cut completions from their prompts; take it out: rows are "
+            "packed whole and in planned order."
+        )
+    draws = _steps(config, rows, 1, 1.0)
+    return Batches(None, draws, 1, 1, sequences, 1.0)
 
 
 def _steps(config: Config, rows: int, per_round: int, steps_per_round: float) -> int:

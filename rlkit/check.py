@@ -24,7 +24,7 @@ from rewards.part import bounds_of
 from rlkit.batches import Batches
 from rlkit.config import Config, lacking, load_config
 from rlkit.errors import ConfigError
-from rlkit.fitting import fitted
+from rlkit.fitting import fitted, shortens
 from rlkit.prompts import prompt_of
 from rlkit.runs import open_run
 from rlkit.sources import Sources, check_demonstration, load_sources, plan_rows, schedule_of
@@ -99,18 +99,23 @@ def _lengths(config: Config, sources: Sources, count: Callable[[str], int], limi
 
 
 def _as_shown(config: Config, sources: Sources, found: Findings) -> Sources:
-    """The sources as training will see them, where the tokenizer that decides it is at hand."""
-    if config.prompt.max_tokens is None and config.memory is None:
-        return sources
+    """The sources as training will see them, where the tokenizer that decides it is at hand; its wording is checked."""
     if found.counted_in == "words":
+        if not shortens(config):
+            return sources
         found.warnings.append(
             "which rows fit into their prompts is known only with the model's tokenizer: what is said here of golds, rounds "
             "and curriculum holds for all rows."
         )
         return sources
     from rlkit.training.common import load_tokenizer
+    from rlkit.training.wording import check_wording
 
-    shown = fitted(config, sources, load_tokenizer(str(config.model["model_name_or_path"]), config))
+    tokenizer = load_tokenizer(str(config.model["model_name_or_path"]), config)
+    found.warnings += check_wording(config, sources, tokenizer)
+    shown = fitted(config, sources, tokenizer)
+    if shown is sources:
+        return sources
     for name, loaded in shown.loaded.items():
         found.reports[name] += f"\nin prompts: {loaded.report}"
         left_out = found.rows[name] - len(loaded.rows)
@@ -225,21 +230,29 @@ def _show(path: str, config: Config, found: Findings, processes: int) -> None:
             console.print(f"  {line}", markup=False)
         if found.gold_short_rows > len(found.gold_short):
             console.print(f"  and {found.gold_short_rows - len(found.gold_short):,} more")
-    sums = found.batches
-    if sums is not None:
-        what = "prompts" if config.method == "grpo" else "rows"
-        console.print(
-            f"\nbatches: {sums.rows_per_round:,} {what} x {sums.generations} = {sums.completions_per_round:,} completions a "
-            f"round, {sums.rounds:,} rounds, {sums.steps:,} optimizer steps"
-            if config.method == "grpo"
-            else f"\nbatches: {sums.rows_per_round:,} rows a step, {sums.steps:,} optimizer steps"
-        )
+    if found.batches is not None:
+        console.print(f"\nbatches: {_sums(config, found.batches)}")
     if found.preview is not None:
         _show_curriculum(console, found.preview)
     for warning in found.warnings:
         console.print(f"[yellow]warning[/yellow]: {warning}")
     if not found.warnings:
         console.print("nothing to warn of")
+
+
+def _sums(config: Config, sums: Batches) -> str:
+    if config.method == "grpo":
+        return (
+            f"{sums.rows_per_round:,} prompts x {sums.generations} = {sums.completions_per_round:,} completions a round, "
+            f"{sums.rounds:,} rounds, {sums.steps:,} optimizer steps"
+        )
+    if sums.steps is not None:
+        return f"{sums.rows_per_round:,} rows a step, {sums.steps:,} optimizer steps"
+    return (
+        f"{sums.rounds:,} rows in planned order, packed into sequences of up to {config.setting('max_length'):,} tokens, "
+        f"{sums.completions_per_round:,} sequences a step; how many steps that makes is known when they are packed, and a "
+        "step of the curriculum is one row"
+    )
 
 
 def _show_curriculum(console: Any, preview: Preview) -> None:

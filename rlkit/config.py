@@ -33,6 +33,11 @@ TASKS = ("care", "memory_t1")
 
 # Fields of TRL that a plan depends on: set by us, and an error when a config sets them to something else.
 _FIXED = {"shuffle_dataset": False, "remove_unused_columns": False}
+# Where a config is silent, these stand in the place of TRL's own defaults. TRL would cut SFT rows at 1,024 tokens.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "sft": {"logging_steps": 1, "report_to": "none", "max_length": None},
+    "grpo": {"logging_steps": 1, "report_to": "none"},
+}
 _OWNED = {
     "resume_from_checkpoint": "start the same command again; it continues by itself",
     "reward_weights": "weights stand under rewards:",
@@ -54,8 +59,9 @@ class Config:
 
     `sources` name the data, `memory` chooses the sessions that a prompt shows (absent: all), `curriculum` the sources'
     shares (one source needs none), `rewards` the parts of a GRPO run (absent: the preset of `task`); `model` and `train`
-    are TRL's fields, `scratch` describes a randomly initialised model instead of a pretrained one. At most
-    `samples_per_step` completions a step are written to samples.jsonl.
+    are TRL's fields, `scratch` describes a randomly initialised model instead of a pretrained one. `tag_tokens` adds the
+    tags of the CARE format to the model's vocabulary. At most `samples_per_step` completions a step are written to
+    samples.jsonl.
     """
 
     method: str
@@ -64,6 +70,7 @@ class Config:
     task: str = "care"
     model: Mapping[str, Any] = field(default_factory=dict)
     scratch: Mapping[str, Any] | None = None
+    tag_tokens: bool = False
     prompt: Prompt = field(default_factory=Prompt)
     memory: Mapping[str, Any] | None = None
     curriculum: Mapping[str, Any] | None = None
@@ -75,8 +82,13 @@ class Config:
         return cast("dict[str, Any]", plain(self))
 
     def setting(self, name: str) -> Any:
-        """The value of a TRL training field: from the config, else TRL's own default."""
-        return self.train.get(name, _FIXED.get(name, declared_fields(self.method)[name]))
+        """The value of a TRL training field: from the config, else our default, else TRL's own."""
+        ours = {**_FIXED, **_DEFAULTS[self.method]}
+        return self.train.get(name, ours.get(name, declared_fields(self.method)[name]))
+
+    def trl_settings(self) -> dict[str, Any]:
+        """The TRL training fields that the config sets, and those for which we have a default."""
+        return {**_DEFAULTS[self.method], **plain(self.train)}
 
     @property
     def output_dir(self) -> Path:
@@ -137,6 +149,7 @@ def parse_config(values: Mapping[str, Any], *, where: str = "config", default_na
         train=frozen(train),
         model=frozen(model),
         scratch=None if scratch is None else frozen(scratch),
+        tag_tokens=_tag_tokens(given.get("tag_tokens", False), task, f"{where}: tag_tokens"),
         prompt=_prompt(given.get("prompt"), f"{where}: prompt"),
         memory=None if given.get("memory") is None else frozen(_memory(given["memory"], f"{where}: memory")),
         curriculum=None
@@ -149,7 +162,7 @@ def parse_config(values: Mapping[str, Any], *, where: str = "config", default_na
 
 def lacking(config: Config) -> list[str]:
     """What this machine lacks for the run, one sentence each: files that `train:` names, packages that it asks for."""
-    lacks = []
+    lacks = _start_problems(config.model.get("model_name_or_path"))
     path = config.train.get("deepspeed")
     if isinstance(path, str) and not Path(path).is_file():
         near = nearest(Path(path).name, [p.name for p in Path(path).parent.glob("*.json")])
@@ -165,6 +178,20 @@ def lacking(config: Config) -> list[str]:
     if config.train.get("use_liger_kernel") and not _installed("liger_kernel"):
         lacks.append("train.use_liger_kernel: liger-kernel is not installed; pip install liger-kernel, or take it out.")
     return lacks
+
+
+def _start_problems(name: str | None) -> list[str]:
+    """Folders that look like a start, but are none: a run, an adapter."""
+    if name is None or not Path(name).is_dir() or (Path(name) / "config.json").is_file():
+        return []
+    where = f"model.model_name_or_path: {name!r}"
+    if (Path(name) / "model" / "config.json").is_file():
+        return [f"{where} is a run's folder; its model is in {str(Path(name) / 'model')!r}."]
+    if (Path(name) / "adapter_config.json").is_file():
+        return [
+            f"{where} is an adapter without its model; start from the model/ folder of the run that made it, or merge it."
+        ]
+    return []
 
 
 def _installed(package: str) -> bool:
@@ -254,6 +281,14 @@ def _memory(section: Any, where: str) -> dict[str, Any]:
 
     Candidates.from_config(section, where)  # its options are checked where they are declared
     return dict(section)
+
+
+def _tag_tokens(value: Any, task: str, where: str) -> bool:
+    if type(value) is not bool:
+        raise ConfigError(f"{where}: is {value!r:.60}, but must be true or false.")
+    if value and task != "care":
+        raise ConfigError(f"{where}: true, but the output of task {task} is JSON and has no tags; take it out.")
+    return value
 
 
 def _one_of(value: Any, options: tuple[str, ...], where: str) -> str:

@@ -29,21 +29,37 @@ if TYPE_CHECKING:
 
 
 def fitted(config: Config, sources: Sources, tokenizer: Any) -> Sources:
-    """The sources as their prompts show them; without `prompt.max_tokens` and `memory:` the sources as they are.
+    """The sources as training shows them; where `shortens` says that nothing limits a row, the sources as they are.
 
     Passages are dropped whole, distractors first; sessions are chosen as `memory:` says. A row that would have to lose
-    all its evidence is left out. All of it is counted in the source's report. Raises `DataError` where no row is left.
+    all its evidence is left out, and so is one of SFT that is longer than `train.max_length`, because a cut would take
+    its answer. All of it is counted in the source's report. Raises `DataError` where no row is left.
     """
-    if config.prompt.max_tokens is None and config.memory is None:
+    if not shortens(config):
         return sources
     tokens = hashlib.blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=16).hexdigest()
     made = {}
     for name, source in sources.loaded.items():
         rows = [Path(file["filename"]).stem for file in source.rows.cache_files]
-        options = [config.to_dict()["sources"][name], asdict(config.prompt), config.to_dict()["memory"]]
+        options = [
+            config.to_dict()["sources"][name],
+            asdict(config.prompt),
+            config.to_dict()["memory"],
+            _longest(config),
+        ]
         key = cache.key("fitted", _code(), rows, options, tokens, tokenizer.chat_template)
         made[name] = _kept(config, name, source, tokenizer, cache.default_folder() / key)
     return type(sources)(made)
+
+
+def shortens(config: Config) -> bool:
+    """Whether anything in the config depends on how many tokens a row has."""
+    return config.prompt.max_tokens is not None or config.memory is not None or _longest(config) is not None
+
+
+def _longest(config: Config) -> int | None:
+    """The tokens that prompt and completion of an SFT row may have together."""
+    return config.setting("max_length") if config.method == "sft" else None
 
 
 @functools.cache
@@ -78,13 +94,17 @@ def _write_report(path: Path, report: Report) -> None:
 
 
 def _fit_all(config: Config, source: Loaded, tokenizer: Any, report: Report) -> Iterator[Record]:
-    measure = Measure(tokenizer, config.prompt.system)
+    measure, longest = Measure(tokenizer, config.prompt.system), _longest(config)
     choose = None if config.memory is None else Candidates.from_config(config.to_dict()["memory"])
     for record in source.records():
         shown = fit_record(record, choose, config.prompt.max_tokens, measure, report)
-        if shown is not None:
-            report.keep()
-            yield shown
+        if shown is None:
+            continue
+        if longest is not None and measure.whole(shown) > longest:
+            report.drop(f"prompt and completion are over train.max_length = {longest}", record["id"])
+            continue
+        report.keep()
+        yield shown
 
 
 class Measure:
@@ -99,10 +119,15 @@ class Measure:
 
     def prompt(self, record: Mapping[str, Any]) -> int:
         """The whole prompt of a record, chat template and all."""
-        messages = prompts.prompt_of(record, self._system)
-        return len(
-            self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-        )
+        return self._messages(prompts.prompt_of(record, self._system), add_generation_prompt=True)
+
+    def whole(self, record: Mapping[str, Any]) -> int:
+        """Prompt and completion of a record, as SFT trains on them."""
+        answer = {"role": "assistant", "content": record.get("completion") or ""}
+        return self._messages([*prompts.prompt_of(record, self._system), answer])
+
+    def _messages(self, messages: list[dict[str, str]], **options: bool) -> int:
+        return len(self._tokenizer.apply_chat_template(messages, return_dict=True, **options)["input_ids"])
 
 
 def fit_record(

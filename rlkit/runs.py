@@ -2,11 +2,12 @@
 
     config.yaml        the whole config, written first
     environment.json   versions, command and number of processes
-    start_model/       the randomly initialised model, if the config describes one
+    start_model/       what is trained, where the config makes a model of its own: `scratch:`, `tag_tokens: true`
     metrics.jsonl      one line a logged step
     samples.jsonl      logged completions with prompt, labels and score
     checkpoint-N/      TRL's checkpoints; complete ones hold rlkit.json
-    model/             the trained model
+    adapter/           what LoRA has trained, without the model that it changes
+    model/             the trained model, whole
     done.json          written last
 
 A folder is never overwritten: the same config continues it, any other is refused. Knows no trainer.
@@ -55,6 +56,10 @@ class Run:
     @property
     def model(self) -> Path:
         return self.folder / "model"
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / "adapter"
 
     @property
     def start_model(self) -> Path:
@@ -257,3 +262,17 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Make a folder whole or not at all: `fill` writes into another one, which then takes its name."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    temporary.mkdir(parents=True, exist_ok=True)
+    fill(temporary)
+    try:
+        os.replace(temporary, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(temporary)  # it is there already, from another process or an earlier start
+    return folder

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import os
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rlkit.errors import ConfigError, nearest
 from rlkit.plain import plain
+from rlkit.runs import write_folder
 
 MAX_VOCAB_TOKENS = 1_000_000  # several times the largest in use
 CHATML = (
@@ -24,13 +23,16 @@ CHATML = (
 )
 
 
-def scratch_model(folder: Path, shape: Mapping[str, Any], texts: Iterable[str], seed: int) -> Path:
+def scratch_model(
+    folder: Path, shape: Mapping[str, Any], texts: Iterable[str], seed: int, tokens: Iterable[str] = ()
+) -> Path:
     """Write a model of `shape` and a byte-level BPE tokenizer trained on `texts` to `folder`, whole or not at all.
 
-    `shape` holds `model_type` (as transformers names it), `vocab_size` (tokens, default 4096) and that type's config
+    `tokens` are texts that become one token each. `shape` holds `model_type` (as transformers names it), `vocab_size` (tokens, default 4096) and that type's config
     fields. Raises `ConfigError` for an unknown type or field.
     """
     import torch
+    from tokenizers import AddedToken
     from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 
     if folder.is_dir():
@@ -40,6 +42,7 @@ def scratch_model(folder: Path, shape: Mapping[str, Any], texts: Iterable[str], 
     vocab_size = fields.pop("vocab_size", 4096)
     _check_fields(kind, fields)
     tokenizer = bpe_tokenizer(texts, vocab_size)
+    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in tokens])
     try:
         config = AutoConfig.for_model(
             kind,
@@ -58,16 +61,12 @@ def scratch_model(folder: Path, shape: Mapping[str, Any], texts: Iterable[str], 
             f"scratch: {fields!r:.200} describe no model of type {kind!r}, so there is none to start from ({reason:.200}); "
             "compare them with the fields of a published config.json of that type."
         ) from error
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    try:
-        os.replace(temporary, folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(temporary)  # another process was first with the same model
-    return folder
+
+    def fill(draft: Path) -> None:
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+
+    return write_folder(folder, fill)
 
 
 def _checked_kind(kind: Any) -> str:

@@ -75,10 +75,13 @@ def preflight(config: Config, world_size: int = 1, must_exist: bool = False) -> 
 
 def _train(config: Config, run: Run, reward: Weighted | None, sources: Sources, world: int) -> None:
     from rlkit.training import common, processes
+    from rlkit.training.wording import check_wording
 
     common.quiet_libraries()
     model = common.start_model(config, run, sources)
     tokenizer = common.load_tokenizer(model, config)
+    for note in processes.first(lambda: check_wording(config, sources, tokenizer)):
+        _log.warning("%s", note)
     planned = _plan(config, run, sources, tokenizer, world)
     processes.agree("the plan", planned.plan.fingerprint())
     if reward is None:

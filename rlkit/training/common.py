@@ -5,23 +5,31 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rlkit.batches import Batches
 from rlkit.config import Config
 from rlkit.errors import ConfigError
-from rlkit.runs import Run, write_json
+from rlkit.runs import Run, write_folder, write_json
 from rlkit.scratch import scratch_model
 from rlkit.sources import Sources
 from rlkit.training import processes
+from rlkit.training.tags import TAGS, tag_rows, tagged_model
 
 
 def start_model(config: Config, run: Run, sources: Sources) -> str:
-    """The name or folder of the model to start from; a `scratch:` model is written to the run folder first."""
-    if config.scratch is None:
-        return str(config.model["model_name_or_path"])
+    """The name or folder of the model to start from; one of the config's own making is written to the run folder first."""
     shape = config.scratch
-    return str(processes.first(lambda: scratch_model(run.start_model, shape, sources.texts(), config.setting("seed"))))
+    if shape is not None:
+        tags = TAGS if config.tag_tokens else ()
+        seed = config.setting("seed")
+        return str(processes.first(lambda: scratch_model(run.start_model, shape, sources.texts(), seed, tags)))
+    name = str(config.model["model_name_or_path"])
+    if not config.tag_tokens:
+        return name
+    tokenizer = load_tokenizer(name, config)
+    return str(processes.first(lambda: tagged_model(name, tokenizer, run.start_model, model_options(config))))
 
 
 def load_tokenizer(name: str, config: Config) -> Any:
@@ -39,6 +47,9 @@ def load_tokenizer(name: str, config: Config) -> Any:
             f"model.model_name_or_path: {name!r} has no tokenizer that can be loaded, so no prompt can be made; give a "
             f"model folder or a hub name that this machine can reach. ({str(error).splitlines()[0]})"
         ) from error
+    template = config.train.get("chat_template_path")
+    if template is not None:
+        tokenizer.chat_template = _template(Path(template))
     if not tokenizer.chat_template:
         raise ConfigError(
             f"model.model_name_or_path: the tokenizer of {name!r} has no chat template, so messages cannot become a prompt; "
@@ -49,13 +60,19 @@ def load_tokenizer(name: str, config: Config) -> Any:
     return tokenizer
 
 
+def _template(path: Path) -> str:
+    if path.suffix not in (".jinja", ".j2") or not path.is_file():
+        raise ConfigError(f"train.chat_template_path: {str(path)!r} is no file *.jinja on this machine; name one.")
+    return path.read_text(encoding="utf-8")
+
+
 def trl_arguments(kind: type, config: Config, batches: Batches, **settings: Any) -> Any:
     """TRL's own config object from `train:` and `model:`; raises `ConfigError` with TRL's message where it refuses."""
-    values = dict(config.to_dict()["train"])
-    values.update(settings)
-    values["max_steps"] = batches.steps
-    values.setdefault("report_to", "none")
-    values.setdefault("logging_steps", 1)
+    values = {**config.trl_settings(), **settings}
+    if batches.steps is None:  # packed: one pass over the sequences, however many they are
+        values |= {"num_train_epochs": 1, "max_steps": -1}
+    else:
+        values["max_steps"] = batches.steps
     if processes.on_cpu(config):
         values.update(use_cpu=True)
         values.setdefault("bf16", False)
@@ -81,12 +98,15 @@ def model_options(config: Config) -> dict[str, Any]:
     return {key: value for key, value in options.items() if value is not None}
 
 
-def adapter_options(config: Config) -> dict[str, Any]:
-    """LoRA and quantisation as TRL's trainers take them."""
+def adapter_options(config: Config, name: str, tokenizer: Any) -> dict[str, Any]:
+    """LoRA and quantisation as TRL's trainers take them; with `tag_tokens` the rows of the tags are trained as well."""
     from trl import ModelConfig, get_peft_config, get_quantization_config
 
     model = ModelConfig(**config.to_dict()["model"])
-    return {"peft_config": get_peft_config(model), "quantization_config": get_quantization_config(model)}
+    adapter = get_peft_config(model)
+    if adapter is not None and config.tag_tokens:
+        adapter.trainable_token_indices = tag_rows(name, tokenizer, model_options(config))
+    return {"peft_config": adapter, "quantization_config": get_quantization_config(model)}
 
 
 def finish(trainer: Any, run: Run, facts: Mapping[str, Any]) -> None:
@@ -94,11 +114,33 @@ def finish(trainer: Any, run: Run, facts: Mapping[str, Any]) -> None:
     checkpoint = run.checkpoint()
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    trainer.save_model(str(run.model))
+    if hasattr(trainer.accelerator.unwrap_model(trainer.model), "peft_config"):
+        trainer.save_model(str(run.adapter))
+        processes.first(lambda: merge(trainer, run.adapter, run.model))
+    else:
+        trainer.save_model(str(run.model))
     if trainer.is_world_process_zero():
         trainer.processing_class.save_pretrained(str(run.model))
         seconds = round(time.monotonic() - started, 1)
         write_json(run.done, {"steps": trainer.state.global_step, "seconds": seconds, **facts})
+
+
+def merge(trainer: Any, adapter: Path, folder: Path) -> None:
+    """Write the whole model, adapter merged in, to `folder`, so that it is loaded and trained on like any other.
+
+    The model is read anew, on the CPU: that of the trainer may be split over processes or quantised.
+    """
+    from peft import PeftConfig, PeftModel
+    from transformers import AutoModelForCausalLM
+    from transformers.integrations import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()  # else the first process waits for the others to load the model with it
+    name = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
+    options = {"dtype": "float32", **trainer.args.model_init_kwargs}
+    base: Any = AutoModelForCausalLM.from_pretrained(name, **options)
+    whole: Any = PeftModel.from_pretrained(base, str(adapter), torch_device="cpu").merge_and_unload()
+    whole.generation_config = trainer.accelerator.unwrap_model(trainer.model).generation_config
+    write_folder(folder, whole.save_pretrained)
 
 
 def quiet_libraries() -> None:

@@ -35,7 +35,7 @@ def train_grpo(config: Config, run: Run, reward: Weighted, planned: Planned, mod
         train_dataset=planned.rows.with_transform(planned.with_prompt),
         processing_class=tokenizer,
         callbacks=[Journal(run, planned.facts), Progress("grpo")],
-        **common.adapter_options(config),
+        **common.adapter_options(config, model, tokenizer),
     )
     common.quiet(trainer)
     common.finish(trainer, run, planned.facts)
