@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.errors import ConfigError, nearest
-from rlkit.evaluation.metrics import unit_of
+from rlkit.evaluation.metrics import METRICS, unit_of
 from rlkit.yaml_files import read_yaml_file
 
 FILE = Path(__file__).with_name("published.yaml")
@@ -105,6 +105,8 @@ def _table(key: str, value: Any, where: str) -> PublishedTable:
 def _column(value: Mapping[str, Any], table: Mapping[str, Any], where: str) -> Column:
     _known(value, ("subset", "metric", "title", "digits", "n"), where)
     metric = str(value["metric"] if "metric" in value else table["metric"])
+    if metric not in METRICS:
+        raise ConfigError(f"{where}: metric {metric!r} is unknown.{nearest(metric, METRICS)}")
     digits = int(value.get("digits", table.get("digits", unit_of(metric).digits)))
     subset = str(value["subset"])
     return Column(subset, metric, str(value.get("title", subset)), digits, value.get("n"))
