@@ -93,6 +93,10 @@ def _table(key: str, value: Any, where: str) -> PublishedTable:
         raise ConfigError(
             f"{where} lacks {error.args[0]!r}, without which its figures mean nothing; add it."
         ) from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{where}: a value is of the wrong kind ({error}); see {FILE.name} of this package."
+        ) from error
     for row in rows:
         if len(row.figures) != len(columns):
             raise ConfigError(
