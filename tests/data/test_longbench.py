@@ -158,6 +158,12 @@ def test_columns_of_another_format_are_named(load, write):
         load(write("rows.jsonl", [HOTPOT]), "hotpotqa")
 
 
+def test_headings_count_up():
+    passages, joined_by = split("Passage 1:\nA\nPassage 7:\nB\nPassage 1:\nC\nPassage 2:\nD")
+    assert [passage["text"] for passage in passages] == ["A\nPassage 7:\nB\nPassage 1:\nC", "D"]
+    assert joined_by == "\n"
+
+
 parts = st.lists(
     st.sampled_from(["Passage 1:\n", "Passage 2:\n", "Passage 3:\n", "Passage 2: ", "\n", "\n\n", "Ann.", " "]),
     min_size=1,

@@ -23,7 +23,7 @@ QUESTION = {
     "answer_id": "Q274277",
 }
 ALIASES = [
-    {"Q_id": "Q274277", "aliases": ["M. Braunek", "Malgorzata Braunek"], "demonyms": []},
+    {"Q_id": "Q274277", "aliases": ["M. Braunek", "Malgorzata Braunek"], "demonyms": ["Braunek"]},
     {"Q_id": "Q30", "aliases": ["USA"], "demonyms": ["American"]},
 ]
 
@@ -128,7 +128,7 @@ def test_other_names_of_the_answer_are_golds_too(load, write):
     rows = [QUESTION, {**QUESTION, "_id": "q2", "answer_id": None}, {**QUESTION, "_id": "q3", "answer_id": "Q9"}]
     loaded = load(write("dev.json", rows), "2wikimultihopqa", aliases="id_aliases.json")
     assert [row["golds"] for row in loaded.rows] == [
-        ["Malgorzata Braunek", "M. Braunek"],
+        ["Malgorzata Braunek", "M. Braunek", "Braunek"],
         ["Malgorzata Braunek"],
         ["Malgorzata Braunek"],
     ]
