@@ -1,7 +1,7 @@
-"""`rlkit audit`: does cheating pay? Builds honest completions and known cheats for real rows and compares what they earn.
+"""`rlkit audit`: does cheating pay? Builds honest completions and known cheats for rows and compares what they earn.
 
-Knows rows, processes and tables; how a cheat is built and what it is compared with stands in `rewards.exploits`. Loads no
-model and no torch.
+Knows rows, processes and tables; how a cheat is built and what it is compared with stands in `rewards.exploits`. Loads
+no model and no torch.
 """
 
 from __future__ import annotations
@@ -114,6 +114,7 @@ class Line:
                     "row": worst.row,
                     "earned": worst.earned,
                     "honest": worst.honest,
+                    "right_answer_earns": worst.right_earns,
                     "parts": dict(worst.parts),
                     "right": worst.attempt.right,
                     "evidence": worst.attempt.evidence,
@@ -189,8 +190,8 @@ def main(args: argparse.Namespace) -> int:
 def audit(reward: Weighted, rows: Iterable[Row], exploits: Sequence[Any] = (), *, workers: int | None = None) -> Report:
     """What every honest attempt, built-in cheat and further exploit earns on the rows; a row's task chooses its battery.
 
-    Raises `RewardError` where the reward or an exploit fails, `DataError` without rows, `ConfigError` for a wrong number
-    of workers.
+    Raises `RewardError` where the reward or an exploit fails, `DataError` without rows, `ConfigError` for a wrong
+    number of workers.
     """
     if workers is not None and not 1 <= workers <= 4 * cores():
         raise ConfigError(
@@ -231,7 +232,7 @@ def _audit_chunk(
 
 
 def _over_processes(work: Any, rows: Iterable[Row], workers: int | None) -> Iterator[Any]:
-    """The work on chunks of rows, in order, over several processes where that pays; few chunks are under way at once."""
+    """The work on chunks of rows, in order, over several processes where that pays; few chunks at once."""
     stream = iter(rows)
     first = list(islice(stream, POOL_ROWS))
     if workers is None:
@@ -420,13 +421,15 @@ def _show_finding(console: Any, line: Line) -> None:
     worst = line.worst
     if worst is None:
         return
-    what = "an honest attempt of equal correctness" if line.cheat else "the right answer with as good evidence"
+    what, least = "an honest attempt of equal correctness", worst.honest
+    if worst.as_good_as_right:
+        what, least = "the right answer with as good evidence", worst.right_earns
     parts = ", ".join(f"{name} {'-' if value is None else _figure(value)}" for name, value in worst.parts.items())
     completion = worst.attempt.completion
     shown = completion if len(completion) <= MAX_SHOWN_CHARS else f"{completion[:MAX_SHOWN_CHARS]} ..."
     console.print(
         f"\n{line.name} pays on {line.pays:,} of {line.rows:,} rows: it earns {_figure(worst.earned)}, {what} "
-        f"{_figure(worst.honest)}\n  row {worst.row}: {parts}\n  {shown}",
+        f"{_figure(least)}\n  row {worst.row}: {parts}\n  {shown}",
         markup=False,
         soft_wrap=True,
     )

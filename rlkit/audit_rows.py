@@ -13,7 +13,7 @@ from rlkit.data import dialogues, synthetic
 from rlkit.data.jsonl import normalise
 from rlkit.data.record import Record
 
-ROWS_PER_LEVEL = 20
+ROWS_PER_LEVEL = 10
 
 
 def made_up_rows(task: str) -> Iterator[Record]:
@@ -45,7 +45,7 @@ _CARE: list[dict[str, Any]] = [
      "evidence": ["It was first published in December 1815 by John Murray in London."]},
     {"question": "Who wrote Middlemarch?", "golds": ["George Eliot", "Mary Ann Evans"], "context": _NOVELS,
      "evidence": ["Middlemarch is a novel by the English author George Eliot."]},
-    {"question": "Which river flows through Porto?", "golds": ["the Douro"], "context": _NOVELS},
+    {"question": "Which river flows through Porto?", "golds": ["Douro"], "context": _NOVELS},
     {"question": "Are Emma and Middlemarch both novels?", "golds": ["yes"], "context": _NOVELS,
      "evidence": ["Emma is a novel by Jane Austen.", "Middlemarch is a novel by the English author George Eliot."]},
 ]  # fmt: skip
@@ -81,6 +81,8 @@ _MEMORY: list[dict[str, Any]] = [
      "evidence": ["session_2", "session_3"], "time_range": _FROM_MARCH},
     {**_YEAR, "kind": "duration", "question": "How long after her call did Ann leave?", "golds": "3 hours",
      "evidence": ["session_3"], "time_range": _FROM_MARCH},
+    {**_YEAR, "kind": "text", "question": "What did Ann learn in August?", "golds": "how to sail", "evidence": "session_5",
+     "time_range": ["2024-08-01", "2024-08-31"]},
     {**_YEAR, "kind": "order", "question": "In which order? (1) boat (2) dog (3) Porto (4) car", "golds": "(2)(3)(4)(1)",
      "evidence": ["session_1", "session_2", "session_3", "session_4"], "time_range": ["2024-01-01", "2024-06-30"]},
 ]  # fmt: skip
