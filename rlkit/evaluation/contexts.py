@@ -175,9 +175,8 @@ class Policy:
             kept.append(position)
         if len(kept) < len(passages):
             report.note("passages left out by `bm25`", record["id"])
-        shown = [
-            passages[position] for position in sorted(kept)
-        ]  # a text is read in its order, not in that of the ranks
+        # A text is read in its own order, not in that of the ranks.
+        shown = [passages[position] for position in sorted(kept)]
         seen = _folded(" ".join(passage["text"] for passage in shown))
         if not all(_folded(fact) in seen for fact in record.get("evidence") or ()):
             report.note("evidence lost to `bm25`", record["id"])
