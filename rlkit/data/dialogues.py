@@ -94,10 +94,11 @@ def draw_talks(rng: random.Random, count: int, told: Sequence[str] = tuple(TOLD)
     """Draw `count` talks of which the first answers a question, and the next four would mislead.
 
     They are: the same person on another day (told of on the asked day itself, if `told` has more than today, and then
-    the answer is told later than it happened), another person on the asked day, the same person once more, so that
-    neither the first nor the last talk is the answer, and another person at the same place. The first two share a
-    place as well, so that a place told of twice is not the answer. (Person, day of visit) and (person, place) occur
-    once each. A `count` below 5 leaves out the last of them.
+    the answer is told later than it happened), another person on the asked day, the same person once more, and another
+    person at the same place. Where the answer is told later, "once more" is after the asked day too, before or after
+    the answer, so that the person's first talk after that day is right only half the time. The second and the third
+    share a place as well, so that a place told of twice is not the answer. (Person, day of visit) and (person, place)
+    occur once each. A `count` below 5 leaves out the last of them.
 
     >>> gold, trap, other, more, same_place = draw_talks(random.Random(0), count=5)
     >>> gold.speaker == trap.speaker == more.speaker, gold.visit_day == trap.day, gold.day > gold.visit_day
@@ -122,8 +123,9 @@ def draw_talks(rng: random.Random, count: int, told: Sequence[str] = tuple(TOLD)
                 return
 
     add([person], window if later is told else [gold.visit_day], later, places[0])
-    add(others, [gold.visit_day], told, places[0], visit=True)
-    add([person], window, told, places[1])
+    add(others, [gold.visit_day], told, places[1], visit=True)
+    soon, late = range(gold.visit_day + 1, gold.day + 1), range(gold.day + 1, DAYS)
+    add([person], window if later is told else rng.choice([soon, soon, late]), told, places[1])  # soon includes ties
     add(others, window, told, asked_place)
     for place in places[2 : count - 3]:
         add([person, *others], window, told, place)
@@ -151,7 +153,7 @@ def generate(
 
     >>> row = next(generate("hard", rows=1, seed=3))
     >>> row["question"], row["golds"], row["evidence"], row["time_range"]
-    ('On 2024-03-07, which place did Carla visit?', ['Elvanor'], ['session_8'], ['2024-03-07', '2024-03-07'])
+    ('On 2024-03-07, which place did Carla visit?', ['Elvanor'], ['session_11'], ['2024-03-07', '2024-03-07'])
     >>> list(generate("hrad", rows=1))
     Traceback (most recent call last):
     rlkit.errors.ConfigError: level: 'hrad' is unknown; the dialogue world has easy, hard, long. Did you mean 'hard'?

@@ -18,7 +18,6 @@ from rlkit.data.dialogues import (
     PLACES,
     SESSION_NUMBERS,
     TOLD,
-    Talk,
     draw_memory,
     generate,
     iso,
@@ -35,8 +34,11 @@ if TYPE_CHECKING:
 MEMORIES_PER_STEP = 16
 QUESTIONS_PER_MEMORY = 8
 # Sessions in a memory, and in what words they tell: dates are compared before they are computed.
-STAGES = (((2, 3, 4), ("Today",)), ((3, 4, 5), tuple(TOLD)), ((4, 5, 6), tuple(TOLD)), ((5, 6), tuple(TOLD)))
-SILENT = ("On", "which", "place", "did", "visit", "visited", "I", "Question")
+PLACE_SHARE = 0.8  # of the questions
+LATER_SHARE = 0.05  # of the talks of an earlier day, whose places are asked for all the same
+MIXED = ("Today",) * 3 + tuple(TOLD)
+STAGES = (((2, 3, 4), ("Today",)), ((3, 4, 5), MIXED), ((4, 5, 6), MIXED), ((5, 6), MIXED))
+SILENT = ("Which", "day", "does", "tell", "of", "On", "which", "place", "did", "visit", "visited", "I", "Question")
 JSON = ('{"selected_memory": ["', '", "', '"], "answer": "', '"}')
 
 MEASURES = weighted(
@@ -90,32 +92,45 @@ def conversations(rng: random.Random, done: float) -> list[list[Message]]:
 def conversation(rng: random.Random, sessions: int, told: Sequence[str]) -> list[Message]:
     """Messages of a conversation about a new memory; each question asks for any of its sessions, again if need be.
 
-    Were each session asked for once, the last ones could be guessed from what is left, and choosing would not be
-    learned.
+    Places are asked for by person and day where the talk is of the same day, days by the session's name: to choose by a
+    day that has to be resolved first is for the later stages, but for a few questions. Were each session asked for
+    once, the last ones could be guessed from what is left, and choosing would not be learned.
 
-    >>> talk = conversation(random.Random(0), 3, ["Today"])
-    >>> talk[1]["content"], talk[2]["content"], len(talk)
-    ('See session_9: was Dalmera.', 'On 2024-03-19, which place did Amir visit?', 16)
+    >>> for message in conversation(random.Random(0), 2, ["Today"])[:4]:
+    ...     print(message["content"])
+    2024-03-15 Cyrus: Today (session_8) I visited Halvard.
+    2024-03-19 Cyrus: Today (session_16) I visited Ardmoor.
+    <BLANKLINE>
+    Question: Which day does session_16 tell of?
+    See session_16: was 2024-03-19.
+    On 2024-03-15, which place did Cyrus visit?
+    See session_8: was Halvard.
     """
     talks = draw_memory(rng, sessions, told)
     ordered = sorted(rng.sample(talks, sessions), key=lambda talk: talk.day)
     numbers = sorted(rng.sample(SESSION_NUMBERS, sessions))
     by_name = {f"session_{number}": talk for number, talk in zip(numbers, ordered, strict=True)}
+    plain = [name for name, talk in by_name.items() if not TOLD[talk.words] or rng.random() < LATER_SHARE]
     messages: list[Message] = []
-    for name in rng.choices(list(by_name), k=QUESTIONS_PER_MEMORY):
-        asked = question(by_name[name])
+    for _ in range(QUESTIONS_PER_MEMORY):
+        if plain and rng.random() < PLACE_SHARE:
+            name = rng.choice(plain)
+            asked, found = question(by_name[name]), by_name[name].place
+        else:
+            name = rng.choice(list(by_name))
+            asked, found = f"Which day does {name} tell of?", iso(by_name[name].visit_day)
         messages.append({"role": "user", "content": asked} if messages else prompt(by_name, asked)[0])
-        messages.append({"role": "assistant", "content": reply(by_name[name], name)})
+        messages.append({"role": "assistant", "content": reply(name, found)})
     return messages
 
 
-def reply(talk: Talk, name: str) -> str:
+def reply(name: str, found: str) -> str:
     """What the base model learns to say: its words stand where those of the JSON will stand, so that little else is new.
 
-    >>> reply(Talk("Ada", day=9, words="Yesterday", place="Fenwick"), "session_3")
+    >>> reply("session_3", "Fenwick")
     'See session_3: was Fenwick.'
     """
-    return f"See {name}: was {talk.place}."
+    return f"See {name}: was {found}."
 
 
 def measure(records: Sequence[Record], completions: Sequence[str]) -> dict[str, float | int]:
