@@ -150,6 +150,8 @@ class Policy:
         return Candidates.from_config({**options, "time_range": time_range}, where)
 
     def _sessions(self, record: Record, report: Report, count_tokens: CountTokens | None) -> Record | None:
+        if self.budget_tokens is not None and count_tokens is None:
+            raise ConfigError(_no_tokenizer("budget_tokens", self.budget_tokens))
         narrowed, told = self._candidates().apply(record, count_tokens)
         told.note(report, record["id"])
         if not narrowed["sessions"]:
@@ -291,8 +293,8 @@ def _needed(tokenizer: Tokenizer | None, option: str, value: int) -> Tokenizer:
 
 def _no_tokenizer(option: str, value: int) -> str:
     return (
-        f"context.{option}: is {value}, but there is no tokenizer to count with; name the model's tokenizer, or set it to "
-        "null."
+        f"context.{option}: is {value}, but there is no tokenizer to count with; name one (--tokenizer), set it to null, or "
+        "take a context that counts no tokens."
     )
 
 

@@ -304,7 +304,7 @@ def test_wrong_entries_are_named(spec, message):
 @pytest.mark.parametrize("spec", [{"policy": "bm25", "budget_tokens": 9}, {"policy": "full", "max_tokens": 9}])
 @pytest.mark.parametrize("row", [ROW, MEMORY])
 def test_counting_needs_a_tokenizer(spec, row):
-    with pytest.raises(ConfigError, match="there is no tokenizer to count with"):
+    with pytest.raises(ConfigError, match=r"^context\.[a-z_]+: is 9, but there is no tokenizer to count with"):
         show(row, Policy.from_config(spec), Prompt(), "test", None, Report())
 
 
