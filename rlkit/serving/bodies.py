@@ -18,6 +18,7 @@ from rewards.sample import Sample
 from rlkit.data.jsonl import normalise
 from rlkit.errors import DataError
 
+MAX_MESSAGE_CHARACTERS = 2_000
 Row = tuple[int, bytes]  # its number, counted from 1, and its record as one line of JSON
 
 
@@ -97,8 +98,8 @@ def score_row(reward: Weighted, row: Row) -> bytes:
 
 
 def error_row(place: int, message: str) -> bytes:
-    """The result of a row that has none."""
-    return json.dumps({"error": message, "row": place}).encode()
+    """The result of a row that has none; the message is cut, as it may quote a hostile row."""
+    return json.dumps({"error": message[:MAX_MESSAGE_CHARACTERS], "row": place}).encode()
 
 
 def is_error(result: bytes) -> bool:

@@ -48,6 +48,7 @@ class Pool:
             worker.kill()
         self._threads.shutdown()
         for worker in self.workers:
+            worker.kill()  # again, for one that a thread had just started
             worker.join()
 
     def pids(self) -> list[int]:
@@ -143,12 +144,14 @@ class _Worker:
         """The results of the rows in order, fewer where the process died; it is started first where it is not alive."""
         results: list[bytes] = []
         try:
-            pipe = self._pipe or self.start()
+            # One that died while it was idle is no fault of these rows.
+            pipe = self._pipe if self._pipe is not None and self.pid() is not None else self.start()
             pipe.send_bytes(b"\n".join(b"%d %s" % row for row in rows))
             while len(results) < len(rows):
                 results.append(pipe.recv_bytes())
         except (EOFError, OSError, RlkitError) as error:
-            _log.debug("worker process: %s: %s", type(error).__name__, error)
+            if isinstance(error, RlkitError):
+                _log.error("%s", error)
             self.kill()
             self._pipe = None
         return results

@@ -235,24 +235,26 @@ async def serve(
         keepalive_timeout=client_seconds, lingering_time=LINGER_SECONDS, shutdown_timeout=LINGER_SECONDS,
     )  # fmt: skip
     loop = asyncio.get_running_loop()
+    signals: list[signal.Signals] = []
+    listener: asyncio.Server | None = None
     try:
-        await pool.start()
         await runner.setup()
-        server = runner.server
+        accept = runner.server
         try:
-            listener = await loop.create_server(lambda: scorer.watch(server()), host, port)  # type: ignore[misc]
+            listener = await loop.create_server(lambda: scorer.watch(accept()), host, port, start_serving=False)  # type: ignore[misc]
         except (OSError, OverflowError) as error:
             raise RlkitError(f"cannot listen on {host} port {port}: {error}; choose another --port.") from error
+        await pool.start()
+        await listener.start_serving()
         signals = _on_signals(scorer.drain)
-        try:
-            if ready is not None:
-                ready(scorer, _port_of(listener.sockets[0]))
-            await scorer.done.wait()
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
-            listener.close()
+        if ready is not None:
+            ready(scorer, _port_of(listener.sockets[0]))
+        await scorer.done.wait()
     finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+        if listener is not None:
+            listener.close()
         await runner.cleanup()
         await asyncio.to_thread(pool.stop)
 
