@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
-from rewards.coverage import fact_coverage
 from rewards.format import care_format
 from rewards.grounding import quotes_in_context
 from rewards.sample import Sample
@@ -22,6 +21,7 @@ from rlkit.evaluation.metrics.answers import answer_form, answer_items, em, f1, 
 from rlkit.evaluation.metrics.evidence import (
     evidence_bleu,
     evidence_bleu_corpus,
+    evidence_facts,
     evidence_rouge_l,
     session_overlap,
     temporal,
@@ -75,9 +75,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "time_dialog_em": time_dialog_em(),
         "format": in_format(),
         "grounding": quotes_in_context(),
-        "evidence_precision": fact_coverage("precision"),
-        "evidence_recall": fact_coverage("recall"),
-        "evidence_f1": fact_coverage("f1"),
+        "evidence_precision": evidence_facts("precision"),
+        "evidence_recall": evidence_facts("recall"),
+        "evidence_f1": evidence_facts("f1"),
         "evidence_bleu": evidence_bleu(),
         "evidence_bleu_corpus": evidence_bleu_corpus(),
         "evidence_rouge_l": evidence_rouge_l(),

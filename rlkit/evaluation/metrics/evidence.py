@@ -1,6 +1,6 @@
 """How well a completion finds the evidence: its quotes against labelled facts, its sessions against labelled sessions.
 
-Knows labels alone; refuses to know the answer. Precision, recall and F1 of facts are `rewards.fact_coverage`.
+Knows labels alone; refuses to know the answer.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
+from rewards.coverage import fact_coverage
 from rewards.evidence import jaccard_evidence
 from rewards.grounding import has_passages
 from rewards.parse_memory import session_key
@@ -18,8 +19,36 @@ from rewards.temporal import temporal_consistency
 from rlkit.evaluation.metrics.answers import is_memory
 
 MAX_WORDS = 10_000  # of the quotes of one completion; comparing more takes long and cannot raise a score
+_PRECISION, _RECALL = fact_coverage("precision"), fact_coverage("recall")
 _JACCARD = jaccard_evidence()
 _TEMPORAL = temporal_consistency()
+
+
+@dataclass(frozen=True)
+class evidence_facts:
+    """`rewards.fact_coverage` of the labelled supporting facts: "precision", "recall" or "f1", in [0, 1]; no quote = 0.
+
+    >>> row = Sample(context=["Ada hired Leo. Leo visited Fenwick."], evidence=["Ada hired Leo.", "Leo visited Fenwick."])
+    >>> one = row.with_completion("<think><retrieval>Ada hired Leo.</retrieval></think> Answer: Fenwick")
+    >>> [evidence_facts(measure)(one) for measure in ("precision", "recall", "f1")]
+    [1.0, 0.5, 0.6666666666666666]
+    """
+
+    measure: str
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def applies(self, sample: Sample) -> bool:
+        return _has_facts(sample)
+
+    def __call__(self, sample: Sample) -> float | None:
+        if not _has_facts(sample):
+            return None
+        precision, recall = _coverage(sample)
+        if self.measure == "f1":
+            return 2 * precision * recall / (precision + recall) if precision and recall else 0.0
+        return precision if self.measure == "precision" else recall
 
 
 @dataclass(frozen=True)
@@ -183,6 +212,17 @@ def _facts(sample: Sample) -> str:
 
 def _has_facts(sample: Sample) -> bool:
     return bool(sample.evidence) and has_passages(sample) and not is_memory(sample)
+
+
+_last: tuple[Sample, tuple[float, float]] | None = None
+
+
+def _coverage(sample: Sample) -> tuple[float, float]:
+    """Precision and recall; three metrics ask for them, one after the other, and finding the quotes takes longest."""
+    global _last
+    if _last is None or _last[0] is not sample:
+        _last = (sample, (_PRECISION(sample) or 0.0, _RECALL(sample) or 0.0))
+    return _last[1]
 
 
 @lru_cache(maxsize=1)
