@@ -220,9 +220,10 @@ _last: tuple[Sample, tuple[float, float]] | None = None
 def _coverage(sample: Sample) -> tuple[float, float]:
     """Precision and recall; three metrics ask for them, one after the other, and finding the quotes takes longest."""
     global _last
-    if _last is None or _last[0] is not sample:
-        _last = (sample, (_PRECISION(sample) or 0.0, _RECALL(sample) or 0.0))
-    return _last[1]
+    known = _last
+    if known is None or known[0] is not sample:
+        known = _last = (sample, (_PRECISION(sample) or 0.0, _RECALL(sample) or 0.0))
+    return known[1]
 
 
 @lru_cache(maxsize=1)
