@@ -66,8 +66,8 @@ def distill(
         write_text(folder / "config.yaml", text)
         answers = _Answers(Journal(folder / "journal.jsonl"), progress)
         steps = Steps(settings, {stage: model.identity for stage, model in models.items()})
-        _ask_all(steps, loaded, models, answers)
-        return _write(folder, steps, loaded, answers)
+        early = _ask_all(steps, loaded, models, answers)
+        return _write(folder, steps, loaded, answers, early)
 
 
 class Place(NamedTuple):
@@ -103,34 +103,30 @@ class _Answers:
         self._progress(ask.stage, self.new[ask.stage])
 
 
-def _walk(steps: Steps, loaded: Mapping[str, Loaded]) -> Iterator[tuple[Place, Record, Ask | Rejected]]:
-    """Every record with its first question, or why it is rejected before any."""
-    seen: set[str] = set()
-    for name, source in loaded.items():
-        for number, record in enumerate(source.records()):
-            if record["task"] != "care":
-                raise DataError(
-                    f"sources.{name}: row {record['id']} is of task {record['task']}; CARE rows are made here."
-                )
+def _ask_all(
+    steps: Steps, loaded: Mapping[str, Loaded], models: Mapping[str, Model], answers: _Answers
+) -> dict[Place, Rejected]:
+    """Get every answer that is missing; gives back the records that are rejected before any question.
+
+    The second model works on what the first has answered so far.
+    """
+    ready: deque[Place] = deque()  # records whose reasoning is there; places, as they may be all of the data
+    rejected: dict[Place, Rejected] = {}
+
+    def first_questions() -> Iterator[tuple[Place, Ask]]:
+        seen: set[str] = set()
+        for place, record in _walk(loaded):
             first = steps.first(record)
             if isinstance(first, Ask) and first.content in seen:
                 first = Rejected("labels", "the question and its passages stand in an earlier record")
-            elif isinstance(first, Ask):
-                seen.add(first.content)
-            yield Place(name, number), record, first
-
-
-def _ask_all(steps: Steps, loaded: Mapping[str, Loaded], models: Mapping[str, Model], answers: _Answers) -> None:
-    """Get every answer that is missing. The second model works on what the first has answered so far."""
-    ready: deque[Place] = deque()  # records whose reasoning is there; places, as they may be all of the data
-
-    def first_questions() -> Iterator[tuple[Place, Ask]]:
-        for place, _, first in _walk(steps, loaded):
-            if isinstance(first, Ask):
-                if answers.known(first.key):
-                    ready.append(place)
-                else:
-                    yield place, first
+            if isinstance(first, Rejected):
+                rejected[place] = first
+                continue
+            seen.add(first.content)
+            if answers.known(first.key):
+                ready.append(place)
+            else:
+                yield place, first
 
     def second_questions() -> Iterator[tuple[Place, Ask]]:
         for place in reasoned:
@@ -152,6 +148,13 @@ def _ask_all(steps: Steps, loaded: Mapping[str, Loaded], models: Mapping[str, Mo
     with contextlib.closing(reasoned), contextlib.closing(injected):
         for _ in injected:
             pass
+    return rejected
+
+
+def _walk(loaded: Mapping[str, Loaded]) -> Iterator[tuple[Place, Record]]:
+    for name, source in loaded.items():
+        for number, record in enumerate(source.records()):
+            yield Place(name, number), record
 
 
 def _complete(model: Model, questions: Iterator[tuple[Place, Ask]], answers: _Answers) -> Generator[Place, None, None]:
@@ -171,7 +174,9 @@ def _complete(model: Model, questions: Iterator[tuple[Place, Ask]], answers: _An
         yield under_way.pop(number)[0]
 
 
-def _write(folder: Path, steps: Steps, loaded: Mapping[str, Loaded], answers: _Answers) -> Yield:
+def _write(
+    folder: Path, steps: Steps, loaded: Mapping[str, Loaded], answers: _Answers, early: Mapping[Place, Rejected]
+) -> Yield:
     """Everything but the journal, each file whole or not at all."""
     found = Yield({name: len(source.rows) for name, source in loaded.items()}, new=answers.new)
 
@@ -185,8 +190,8 @@ def _write(folder: Path, steps: Steps, loaded: Mapping[str, Loaded], answers: _A
         appears_when_done(folder / "rows.jsonl") as rows,
         appears_when_done(folder / "rejected.jsonl") as rejected,
     ):
-        for place, record, first in _walk(steps, loaded):
-            outcome = first if isinstance(first, Rejected) else steps.step(record, recall)
+        for place, record in _walk(loaded):
+            outcome = early.get(place) or steps.step(record, recall)
             if isinstance(outcome, Ask):
                 raise RunError(f"{folder}: row {record['id']} has no answer; start the same command again.")
             if isinstance(outcome, Rejected):

@@ -26,6 +26,7 @@ from rlkit.prompts import chat_prompt
 
 REASONER, INJECTOR = "reasoner", "injector"
 STAGES = (REASONER, INJECTOR)
+_CARE = presets.care()
 _CUT_OFF = ("length", "content_filter")
 Recall = Callable[[str], Mapping[str, Any] | None]
 
@@ -166,7 +167,7 @@ def _best_gold(record: Mapping[str, Any], answer: str) -> tuple[str, float]:
 
 def _withheld(sample: Sample) -> str:
     """The parts of the `care` preset that give less than 1, as text; empty = it scores 1.0."""
-    score = presets.care()(sample)
+    score = _CARE(sample)
     if score.total is not None and math.isclose(score.total, 1.0, abs_tol=1e-9):
         return ""
     return ", ".join(

@@ -34,6 +34,7 @@ _WAYS_OUT = {
     404: "correct model, or base_url, which usually ends in /v1",
 }
 _OPTIONS = {"extra_headers": "headers", "extra_query": "params", "extra_body": "extra_json", "timeout": "timeout"}
+_TOLD = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
 _log = logging.getLogger(__name__)
 _attempt = threading.local()  # how often the request of this thread was sent again
 Item = TypeVar("Item")
@@ -239,8 +240,15 @@ def _client(base_url: str, key: str, timeout_seconds: float, max_retries: int, p
     """One client, with its pool of connections, per endpoint and process: a forked child must not share sockets."""
     openai = _import_openai()
     http = openai.DefaultHttpxClient(event_hooks={"request": [_note_attempt]}, timeout=timeout_seconds)
+    # What the client tells of this machine with every request costs a tenth of the request, and is nobody's business.
+    untold = {f"X-Stainless-{name}": openai.Omit() for name in _TOLD} if hasattr(openai, "Omit") else {}
     client = openai.OpenAI(
-        base_url=base_url, api_key=key, timeout=timeout_seconds, max_retries=max_retries, http_client=http
+        base_url=base_url,
+        api_key=key,
+        timeout=timeout_seconds,
+        max_retries=max_retries,
+        http_client=http,
+        default_headers=untold,
     )
     weakref.finalize(client, http.close)
     return client
