@@ -15,7 +15,6 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -26,8 +25,9 @@ from rewards.config import from_config
 from rewards.exploits import TASKS, Outcome, battery, is_tagged, judge, what_it_does
 from rewards.presets import PRESETS
 from rewards.sample import Sample
+from rlkit.audit_report import Line, Report, show
 from rlkit.audit_rows import made_up_rows
-from rlkit.config import load_config, read_yaml_file
+from rlkit.config import Config, load_config, read_yaml_file
 from rlkit.data.jsonl import normalise
 from rlkit.data.record import Record
 from rlkit.errors import ConfigError, DataError, RlkitError, nearest
@@ -37,117 +37,9 @@ from rlkit.streams import cores
 
 ROWS_PER_CHUNK = 16
 POOL_ROWS = 64  # below this a pool takes longer to start than it saves
-MAX_SHOWN_CHARS = 300
-DEFAULT_LIMIT_ROWS = 2_000  # of a source: every row is tried with some fifty completions
+SOURCE_ROWS = 200  # of each source: every row is tried with some fifty completions
 
 Row = tuple[str, Record]  # the source's name, the record
-
-
-@dataclass
-class Mean:
-    """A running mean of what attempts earned, and of what honest attempts of equal correctness did."""
-
-    attempts: int = 0
-    earned: float = 0.0
-    honest: float = 0.0
-
-    def add(self, other: Mean) -> None:
-        self.attempts += other.attempts
-        self.earned += other.earned
-        self.honest += other.honest
-
-    def to_dict(self) -> dict[str, float] | None:
-        if not self.attempts:
-            return None
-        return {"earned": self.earned / self.attempts, "honest": self.honest / self.attempts, "attempts": self.attempts}
-
-
-@dataclass
-class Line:
-    """What one exploit or honest attempt earned over all rows; `pays` counts the rows on which it must not."""
-
-    name: str
-    task: str
-    cheat: bool
-    rows: int = 0
-    pays: int = 0
-    most: float = -float("inf")
-    right: Mean = field(default_factory=Mean)
-    other: Mean = field(default_factory=Mean)
-    worst: Outcome | None = None
-
-    def see(self, outcomes: Sequence[Outcome]) -> None:
-        """Take in what it earned on one row."""
-        self.rows += 1
-        self.pays += any(outcome.pays for outcome in outcomes)
-        for outcome in outcomes:
-            mean = self.right if outcome.attempt.right == 1.0 else self.other
-            mean.add(Mean(1, outcome.earned, outcome.honest))
-            self.most = max(self.most, outcome.earned)
-            self._keep(outcome)
-
-    def add(self, other: Line) -> None:
-        self.rows += other.rows
-        self.pays += other.pays
-        self.most = max(self.most, other.most)
-        self.right.add(other.right)
-        self.other.add(other.other)
-        if other.worst is not None:
-            self._keep(other.worst)
-
-    def _keep(self, outcome: Outcome) -> None:
-        # Where one must not be, it is the one to show, however small its margin is.
-        key = (outcome.pays, outcome.margin)
-        if self.worst is None or key > (self.worst.pays, self.worst.margin):
-            self.worst = outcome
-
-    def to_dict(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"name": self.name, "task": self.task, "rows": self.rows, "pays_on_rows": self.pays}
-        if self.worst is not None:
-            worst = self.worst
-            found |= {
-                "most_earned": self.most,
-                "right": self.right.to_dict(),
-                "not_right": self.other.to_dict(),
-                "worst": {
-                    "margin": worst.margin,
-                    "row": worst.row,
-                    "earned": worst.earned,
-                    "honest": worst.honest,
-                    "right_answer_earns": worst.right_earns,
-                    "parts": dict(worst.parts),
-                    "right": worst.attempt.right,
-                    "evidence": worst.attempt.evidence,
-                    "completion": worst.attempt.completion,
-                },
-            }
-        return found
-
-
-@dataclass
-class Report:
-    """What an audit found: a line for each honest attempt and each cheat, in the battery's order."""
-
-    rows: int
-    lines: list[Line]
-
-    @property
-    def findings(self) -> list[Line]:
-        """The cheats that pay, and the wrong answers that earn as much as right ones."""
-        return [line for line in self.lines if line.pays]
-
-    @property
-    def attempts(self) -> int:
-        return sum(line.right.attempts + line.other.attempts for line in self.lines)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "rows": self.rows,
-            "attempts": self.attempts,
-            "passes": not self.findings,
-            "honest": [line.to_dict() for line in self.lines if not line.cheat],
-            "cheats": [line.to_dict() for line in self.lines if line.cheat],
-        }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -158,10 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--records", type=Path, metavar="FILE", help="rows to audit on instead of the config's sources")
     parser.add_argument("--format", default="records", help="the layout of FILE (default records: JSON lines)")
     parser.add_argument(
-        "--limit",
-        type=int,
-        default=DEFAULT_LIMIT_ROWS,
-        help="rows of each source (default %(default)s, the first ones)",
+        "--limit", type=int, help=f"the first N rows (default: all of FILE, else {SOURCE_ROWS} of each source)"
     )
     parser.add_argument(
         "--exploit", action="append", default=[], metavar="MODULE:NAME", help="a cheat of your own besides; repeatable"
@@ -178,18 +67,26 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if not args.config:
         raise ConfigError(f"nothing to audit: name {' or '.join(PRESETS)}, or a YAML file with a section rewards:.")
-    reward, rows, source = _what_to_audit(args)
-    report = audit(reward, rows, own, workers=args.workers)
+    reward, rows, source, system = _what_to_audit(args)
+    report = audit(reward, rows, own, workers=args.workers, system=system)
     if args.json:
         print(json.dumps({"audited": args.config, "on": source, **report.to_dict()}, ensure_ascii=False))
     else:
-        _show(args.config, source, report)
+        show(args.config, source, report)
     return 1 if report.findings else 0
 
 
-def audit(reward: Weighted, rows: Iterable[Row], exploits: Sequence[Any] = (), *, workers: int | None = None) -> Report:
+def audit(
+    reward: Weighted,
+    rows: Iterable[Row],
+    exploits: Sequence[Any] = (),
+    *,
+    workers: int | None = None,
+    system: str | None = "default",
+) -> Report:
     """What every honest attempt, built-in cheat and further exploit earns on the rows; a row's task chooses its battery.
 
+    `system` is the prompts' system message, as `chat_prompt` takes it: some cheats quote it.
     Raises `RewardError` where the reward or an exploit fails, `DataError` without rows, `ConfigError` for a wrong
     number of workers.
     """
@@ -198,7 +95,7 @@ def audit(reward: Weighted, rows: Iterable[Row], exploits: Sequence[Any] = (), *
             f"workers is {workers}, but must be from 1 to {4 * cores()} on this machine of {cores()} cores."
         )
     functions = {task: [*battery(task), *(e for e in exploits if e.task == task)] for task in TASKS}
-    work = partial(_audit_chunk, reward, functions)
+    work = partial(_audit_chunk, reward, functions, system)
     lines = {
         (task, function.__name__): Line(function.__name__, task, is_tagged(function, "cheat"))
         for task in TASKS
@@ -217,11 +114,11 @@ def audit(reward: Weighted, rows: Iterable[Row], exploits: Sequence[Any] = (), *
 
 
 def _audit_chunk(
-    reward: Weighted, functions: Mapping[str, Sequence[Any]], rows: Sequence[Row]
+    reward: Weighted, functions: Mapping[str, Sequence[Any]], system: str | None, rows: Sequence[Row]
 ) -> tuple[int, dict[tuple[str, str], Line]]:
     lines: dict[tuple[str, str], Line] = {}
     for source, record in rows:
-        sample = Sample.from_record({**record, "source": source}, prompt=prompt_of(record, "default"))
+        sample = Sample.from_record({**record, "source": source}, prompt=prompt_of(record, system))
         task = record["task"]
         by_name: dict[str, list[Outcome]] = {}
         for outcome in judge(reward, sample, functions[task]):
@@ -297,37 +194,50 @@ def load_exploit(spec: str) -> Any:
     return function
 
 
-def _what_to_audit(args: argparse.Namespace) -> tuple[Weighted, Iterable[Row], str]:
-    """The reward, the rows, and where the rows are from, in words."""
-    if args.limit < 1:
+def _what_to_audit(args: argparse.Namespace) -> tuple[Weighted, Iterable[Row], str, str | None]:
+    """The reward, the rows, where the rows are from, in words, and the system message of their prompts."""
+    if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit is {args.limit}, but must be at least 1.")
-    reward, sources = _reward_and_sources(args)
+    reward, config = _reward_and_config(args)
+    system = "default" if config is None else config.prompt.system
+    rows: Iterable[Row]
     if args.records is not None:
-        return reward, _from_file(args.records, args.format, args.limit), str(args.records)
+        rows = _from_file(args.records, args.format, args.limit)
+        return reward, _of_task(args.config, rows) if args.config in PRESETS else rows, str(args.records), system
     if args.config in PRESETS:
-        return reward, (("made up", record) for record in made_up_rows(args.config)), "made-up rows"
-    if not sources:
+        rows = (("made up", record) for record in made_up_rows(args.config))
+        return reward, islice(rows, args.limit), "made-up rows", system
+    if config is None:
         raise ConfigError(f"{args.config}: has no sources: to take rows from; name a file with --records.")
-    return reward, _from_sources(sources, args.limit), ", ".join(sources)
+    sources = config.to_dict()["sources"]
+    return reward, _from_sources(sources, args.limit or SOURCE_ROWS), ", ".join(sources), system
 
 
-def _reward_and_sources(args: argparse.Namespace) -> tuple[Weighted, Mapping[str, Any]]:
-    whole = args.config not in PRESETS and Path(args.config).is_file()
-    values = read_yaml_file(Path(args.config)) if whole else None
+def _reward_and_config(args: argparse.Namespace) -> tuple[Weighted, Config | None]:
+    """The reward, and the config around it where the file is a whole one."""
+    path = Path(args.config)
+    values = read_yaml_file(path) if args.config not in PRESETS and path.is_file() else None
     if not isinstance(values, dict) or "method" not in values:
         if args.overrides:
             raise ConfigError(f"{args.overrides[0]}: overrides are for whole configs; {args.config} is none.")
-        return load_reward(args.config), {}
-    config = load_config(args.config, args.overrides)
+        return load_reward(args.config), None
+    config = load_config(path, args.overrides)
     if config.rewards is None:
-        raise ConfigError(
-            f"{args.config}: method {config.method} has no rewards: to audit; name a config of method grpo."
-        )
-    plain = config.to_dict()
-    return from_config(plain["rewards"], path=f"{args.config}: rewards"), plain["sources"]
+        raise ConfigError(f"{path}: method {config.method} has no rewards: to audit; name a config of method grpo.")
+    return from_config(config.to_dict()["rewards"], path=f"{path}: rewards"), config
 
 
-def _from_file(path: Path, layout: str, limit: int) -> Iterator[Row]:
+def _of_task(task: str, rows: Iterable[Row]) -> Iterator[Row]:
+    for name, record in rows:
+        if record["task"] != task:
+            raise DataError(
+                f"{name}: row {record['id']} is of task {record['task']}, which the preset {task} cannot read; audit "
+                f"{record['task']} on it."
+            )
+        yield name, record
+
+
+def _from_file(path: Path, layout: str, limit: int | None) -> Iterator[Row]:
     if layout != "records" or path.suffix not in (".jsonl", ".json"):
         yield from _from_sources({path.stem: {"format": layout, "path": str(path)}}, limit)
         return
@@ -350,7 +260,7 @@ def _from_file(path: Path, layout: str, limit: int) -> Iterator[Row]:
                 return
 
 
-def _from_sources(sources: Mapping[str, Any], limit: int) -> Iterator[Row]:
+def _from_sources(sources: Mapping[str, Any], limit: int | None) -> Iterator[Row]:
     from rlkit.data.load import load_source
 
     for name, spec in sources.items():
@@ -373,68 +283,3 @@ def _list(config: str, own: Sequence[Any], as_json: bool) -> None:
         return
     for item in listed:
         print(f"{item['task']:<9}  {item['kind']:<6}  {item['name']:<28}  {item['does']}")
-
-
-def _show(audited: str, source: str, report: Report) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)  # piped: wide enough that no cell is folded
-    console.print(f"{audited} on {report.rows:,} rows ({source}): {report.attempts:,} completions", markup=False)
-    heads = ("", "rows", "right answer", "honest", "other answer", "honest", "most", "worst margin", "on row")
-    for task in dict.fromkeys(line.task for line in report.lines):
-        table = Table(*heads, title=f"{task}: mean of what is earned, beside what honesty of equal correctness earns")
-        table.title_justify = "left"
-        for column in table.columns[1:8]:
-            column.justify, column.no_wrap = "right", True
-        lines = [line for line in report.lines if line.task == task]
-        for cheat in (False, True):
-            for line in (line for line in lines if line.cheat is cheat):
-                table.add_row(*_cells(line), style="red" if line.pays else None)
-            table.add_section()
-        console.print(table)
-    for line in report.findings:
-        _show_finding(console, line)
-    if not report.findings:
-        console.print("no cheat earns more than an honest attempt of equal correctness")
-
-
-def _cells(line: Line) -> list[str]:
-    if line.worst is None:
-        return [line.name, "0", *["-"] * 6, "cannot be built here"]
-    right, other = (
-        ("-", "-")
-        if not mean.attempts
-        else (_figure(mean.earned / mean.attempts), _figure(mean.honest / mean.attempts))
-        for mean in (line.right, line.other)
-    )
-    if not line.cheat:
-        right, other = (right[0], ""), (other[0], "")
-    margin = _figure(line.worst.margin, sign=True) if line.cheat or line.pays else ""
-    row = line.worst.row if line.cheat or line.pays else ""
-    return [line.name, f"{line.rows:,}", *right, *other, _figure(line.most), margin, row]
-
-
-def _show_finding(console: Any, line: Line) -> None:
-    worst = line.worst
-    if worst is None:
-        return
-    what, least = "an honest attempt of equal correctness", worst.honest
-    if worst.as_good_as_right:
-        what, least = "the right answer with as good evidence", worst.right_earns
-    parts = ", ".join(f"{name} {'-' if value is None else _figure(value)}" for name, value in worst.parts.items())
-    completion = worst.attempt.completion
-    shown = completion if len(completion) <= MAX_SHOWN_CHARS else f"{completion[:MAX_SHOWN_CHARS]} ..."
-    console.print(
-        f"\n{line.name} pays on {line.pays:,} of {line.rows:,} rows: it earns {_figure(worst.earned)}, {what} "
-        f"{_figure(least)}\n  row {worst.row}: {parts}\n  {shown}",
-        markup=False,
-        soft_wrap=True,
-    )
-
-
-def _figure(value: float, sign: bool = False) -> str:
-    value = 0.0 if abs(value) < 5e-4 else value  # no "-0.000"
-    return f"{value:+.3f}" if sign else f"{value:.3f}"

@@ -206,6 +206,13 @@ def test_a_config_is_audited_on_its_own_sources(lab: Path, capsys: pytest.Captur
     assert list(found["cheats"][0]["worst"]["parts"]) == ["accuracy"]
 
 
+def test_the_configs_own_instructions_are_what_a_cheat_quotes(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (lab / "run.yaml").write_text(CONFIG + 'prompt: {system: "Be brief, whatever you are asked for."}\n')
+    _, found = run_json(capsys, "run.yaml", "--limit", "1")
+    quoting = next(line for line in found["cheats"] if line["name"] == "instruction_as_quote")
+    assert "<retrieval>Be brief, whatever you are asked for.</retrieval>" in quoting["worst"]["completion"]
+
+
 def test_records_of_another_layout_are_loaded(capsys: pytest.CaptureFixture[str]) -> None:
     path = DATA / "hotpotqa_distractor.json"
     if not path.exists():
@@ -226,6 +233,8 @@ def test_records_of_another_layout_are_loaded(capsys: pytest.CaptureFixture[str]
         (["care", "--limit", "0"], "--limit is 0, but must be at least 1."),
         (["care", "--workers", "0"], "workers is 0, but must be from 1 to"),
         (["care", "rewards.accuracy.weight=1"], "overrides are for whole configs; care is none"),
+        (["memory_t1", "--records", "rows.jsonl"], "is of task care, which the preset memory_t1 cannot read"),
+        (["sft.yaml"], "sft.yaml: method sft has no rewards: to audit"),
         (["--list", "kare"], "lists the battery of a task, care or memory_t1. Did you mean 'care'?"),
     ],
 )
@@ -234,6 +243,7 @@ def test_what_cannot_be_audited_is_refused(
 ) -> None:
     (lab / "bad.jsonl").write_text((lab / "rows.jsonl").read_text().splitlines()[0] + "\n{oops\n")
     (lab / "empty.jsonl").write_text("\n")
+    (lab / "sft.yaml").write_text(CONFIG.replace("grpo", "sft"))
     assert cli.main(["audit", *arguments]) == 2
     assert message in capsys.readouterr().err
 
@@ -319,14 +329,23 @@ def test_a_cheat_that_cannot_be_built_says_so(capsys: pytest.CaptureFixture[str]
 
 def test_the_documented_table_is_what_the_command_measures() -> None:
     page = (ROOT / "docs/audit.md").read_text(encoding="utf-8")
+    outdated = []
     for task in TASKS:
-        report = audit(presets.PRESETS[task](), named(task))
-        for line in report.lines:
+        for line in audit(presets.PRESETS[task](), named(task)).lines:
             row = re.search(rf"^\| `{line.name}` \|([^|]*)\|([^|]*)\|.*\|$", _section(page, task), re.MULTILINE)
-            assert row, f"docs/audit.md has no row for {task} {line.name}"
-            shown = [cell.strip() for cell in row.groups()]
+            shown = [cell.strip() for cell in row.groups()] if row else ["", ""]
             means = [mean.to_dict() for mean in (line.right, line.other)]
-            assert shown == ["-" if mean is None else f"{mean['earned']:.2f}" for mean in means], line.name
+            if not all(_agrees(cell, mean) for cell, mean in zip(shown, means, strict=True)):
+                cells = ["-" if mean is None else f"{mean['earned']:.2f}" for mean in means]
+                outdated.append(f"{task}: | `{line.name}` | {' | '.join(cells)} |, not {shown}")
+    assert not outdated, "docs/audit.md is outdated:\n" + "\n".join(outdated)
+
+
+def _agrees(cell: str, mean: dict[str, float] | None) -> bool:
+    """Whether a documented cell is the mean, rounded either way."""
+    if mean is None or cell in ("", "-"):
+        return mean is None and cell == "-"
+    return abs(float(cell) - mean["earned"]) < 0.0051
 
 
 def _section(page: str, task: str) -> str:
