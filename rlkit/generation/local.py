@@ -111,6 +111,7 @@ class Local:
 
         Drawn some batches at a time and answered longest first, so that want of memory shows early.
         """
+        weights.generation_config(self.settings)  # a wrong name must cost neither tokens nor weights
         tokenised = self._tokenised(conversations)
         first = next(tokenised, None)
         if first is None:  # nothing to answer is no reason to load a model
@@ -186,7 +187,7 @@ class Local:
 
     def _model(self) -> Any:
         """The model, ready to generate with these settings; one that was loaded before makes room."""
-        config = weights.generation_config(self.settings)  # before the weights: a wrong name must not cost minutes
+        config = weights.generation_config(self.settings)
         options = {
             name: getattr(self, name)
             for name in ("dtype", "device", "revision", "attn_implementation", "trust_remote_code")

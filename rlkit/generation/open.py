@@ -15,7 +15,6 @@ from rlkit.generation.local import Local
 from rlkit.generation.vllm import VLLM
 
 AnyModel = Endpoint | Local | VLLM
-_LENGTH = {Local: "max_new_tokens", VLLM: "max_tokens", Endpoint: "max_tokens"}  # each backend's own name
 
 
 def open_model(section: Mapping[str, Any], where: str = "model") -> AnyModel:
@@ -70,9 +69,9 @@ def with_defaults(model: AnyModel, max_new_tokens: int) -> AnyModel:
     {'max_tokens': 32, 'temperature': 1}
     """
     sampling = dict(model.sampling)
-    names = {_LENGTH[type(model)], "max_completion_tokens"}
-    if not names & set(sampling):
-        sampling = {_LENGTH[type(model)]: max_new_tokens, **sampling}
+    name = "max_new_tokens" if isinstance(model, Local) else "max_tokens"  # each backend's own word
+    if not {name, "max_completion_tokens"} & set(sampling):
+        sampling = {name: max_new_tokens, **sampling}
     if isinstance(model, Endpoint):
         sampling = {"temperature": 0, **sampling}
     return replace(model, sampling=dict(sorted(sampling.items())))
