@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -53,11 +54,18 @@ def offline(reward, reply):
     return reward(Sample.from_record(RECORD, completion=reply))
 
 
+def documented(start):
+    """What the block of the documentation defines that starts with a line."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "frameworks.md"
+    blocks = page.read_text(encoding="utf-8").split("```")[1::2]
+    names = {"__name__": "documented"}
+    exec(next(block for block in blocks if block.startswith(f"text\n{start}\n")).removeprefix("text\n"), names)
+    return names
+
+
 @with_tasks
 class TestTasks:
     def scored(self, reward, reply, reasoning=None, **options):
-        from verifiers.v1.graph import MessageNode
-
         class CareData(v1.TaskData):
             record: dict
 
@@ -65,14 +73,20 @@ class TestTasks:
             care = v1.reward(for_verifiers(reward, **options))
 
         task = CareTask(CareData(prompt="Who wrote Emma?", record=RECORD))
+        trace = self.trace(task, reply, reasoning)
+        asyncio.run(task.score(trace))
+        return trace
+
+    def trace(self, task, reply, reasoning=None):
+        from verifiers.v1.graph import MessageNode
+
         trace = v1.Trace(
-            task=v1.TraceTask(type="CareTask", data=task.data, key=task.key, hash=task.hash),
+            task=v1.TraceTask(type=type(task).__name__, data=task.data, key=task.key, hash=task.hash),
             agent=v1.AgentInfo(config=v1.AgentConfig(runtime=v1.SubprocessConfig())),
         )
         message = v1.AssistantMessage(content=reply, reasoning_content=reasoning)
         trace.nodes.append(MessageNode(message=v1.types.UserMessage(content="Who wrote Emma?")))
         trace.nodes.append(MessageNode(parent=0, message=message, sampled=True))
-        asyncio.run(task.score(trace))
         return trace
 
     @pytest.mark.parametrize("reply", REPLIES)
@@ -98,6 +112,13 @@ class TestTasks:
 
     def test_a_row_without_a_score_gets_what_the_caller_says(self):
         assert self.scored(weighted(bad=(1.0, never)), "x", unscored=-1.0).reward == -1.0
+
+    def test_the_example_of_the_documentation(self):
+        example = documented("import verifiers.v1 as vf")
+        task = example["task_of"](RECORD, "Who wrote Emma?")
+        trace = self.trace(task, REPLIES["ungrounded"])
+        asyncio.run(task.score(trace))
+        assert trace.reward == pytest.approx(offline(presets.care(), REPLIES["ungrounded"]).total)
 
     def test_a_config_can_name_the_function(self):
         from verifiers.v1.utils.loaders import load_plugged_fn
@@ -145,7 +166,9 @@ class TestRubrics:
         monkeypatch.setattr(FakeModel, "reply", reply)
         monkeypatch.setenv("FAKE_KEY", "none")
         rows = Dataset.from_list([to_verifiers_row(RECORD, PROMPT)])
-        env = verifiers.SingleTurnEnv(dataset=rows, eval_dataset=rows, rubric=rubric)
+        return self.evaluate(verifiers.SingleTurnEnv(dataset=rows, eval_dataset=rows, rubric=rubric), rollouts)
+
+    def evaluate(self, env, rollouts):
         with ThreadingHTTPServer(("127.0.0.1", 0), FakeModel) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             client = verifiers.ClientConfig(
@@ -155,6 +178,12 @@ class TestRubrics:
                 return env.evaluate_sync(client=client, model="m", num_examples=1, rollouts_per_example=rollouts)
             finally:
                 server.shutdown()
+
+    def test_the_example_of_the_documentation(self, monkeypatch):
+        monkeypatch.setattr(FakeModel, "reply", REPLIES["right"])
+        monkeypatch.setenv("FAKE_KEY", "none")
+        env = documented("import verifiers as vf")["load_environment"]([RECORD], [PROMPT])
+        assert self.evaluate(env, rollouts=1)["outputs"][0]["reward"] == pytest.approx(1.0)
 
     @pytest.mark.parametrize("reply", REPLIES)
     def test_rollouts_earn_the_offline_total(self, reply, monkeypatch):
