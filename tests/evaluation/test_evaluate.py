@@ -1,0 +1,306 @@
+"""`rlkit evaluate` from the command to its files: models that are ten-line fakes, predictions, folders, tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rlkit import cli
+from rlkit.data.synthetic import generate
+from rlkit.evaluation import settings
+from rlkit.evaluation.folder import held
+from rlkit.generation.endpoint import Endpoint, EndpointError
+from rlkit.generation.model import Conversation, Reply
+
+ROWS = list(generate("easy", rows=12, seed=5))
+GOLDS = {row["question"]: row["golds"][0] for row in ROWS}
+
+
+@dataclass(frozen=True)
+class Fake(Endpoint):
+    """Answers as `say` does and remembers what it was asked; fails after `patience` answers."""
+
+    def complete(
+        self, conversations: Iterable[Conversation], on_reply: Callable[[int, Reply], None] = lambda number, reply: None
+    ) -> Iterator[Reply]:
+        for number, conversation in enumerate(conversations):
+            if len(ASKED) >= PATIENCE[0]:
+                raise EndpointError("enough")
+            ASKED.append(conversation[-1]["content"])
+            question = conversation[-1]["content"].rpartition("Question: ")[2]
+            reply = Reply(f"<think></think> Answer: {GOLDS[question] if number % 2 else 'Nobody'}", "stop", 3, 2)
+            on_reply(number, reply)
+            yield reply
+
+
+ASKED: list[str] = []
+PATIENCE = [10**6]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A suite of two subsets in the working directory, and a fake in the place of endpoints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    for number, name in enumerate(("one", "two")):
+        rows = ROWS[number * 6 : number * 6 + 6]
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    suite = {
+        "title": "Small world",
+        "data": {name: {"format": "records", "path": f"{name}.jsonl"} for name in ("one", "two")},
+        "contexts": {"full": None, "oracle": None},
+        "metrics": ["em", "f1", "format", "form_care"],
+        "max_new_tokens": 9,
+        "table": {"overall": "macro"},
+    }
+    Path("small.yaml").write_text(yaml.safe_dump(suite))
+    monkeypatch.setattr("rlkit.generation.open.Endpoint", Fake)
+    monkeypatch.setattr(settings, "Endpoint", Fake)
+    ASKED.clear()
+    PATIENCE[0] = 10**6
+    return tmp_path
+
+
+MODEL = ("--model", "http://127.0.0.1:1/v1#fake")
+
+
+def evaluate(*words: str) -> int:
+    return cli.main(["evaluate", *words])
+
+
+def lines(path: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+@pytest.mark.usefixtures("world")
+def test_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out", "--controls") == 0
+    shown = capsys.readouterr().out
+    assert "Small world" in shown
+    assert "control: gold" in shown
+    assert "measured" in shown
+    examples = lines("out/examples.jsonl")
+    assert len(examples) == 12
+    assert examples[0].keys() >= {"suite", "subset", "id", "context", "completion", "values", "record", "finish_reason"}
+    assert (examples[0]["suite"], examples[0]["subset"], examples[0]["context"]) == ("small", "one", "full")
+    assert [example["values"]["em"] for example in examples] == [0.0, 1.0] * 6
+    results = json.loads(Path("out/results.json").read_text())
+    cells = {(cell["subset"], cell["metric"]): cell for cell in results["suites"]["small"]["cells"]}
+    assert cells["one", "em"]["mean"] == cells["overall", "em"]["mean"] == 0.5
+    assert cells["one", "em"]["n"] == 6
+    assert cells["one", "em"]["low"] < 0.5 < cells["one", "em"]["high"]
+    gold = {(cell["subset"], cell["metric"]): cell["mean"] for cell in results["suites"]["small"]["controls"]["gold"]}
+    assert gold["overall", "em"] == gold["overall", "format"] == 1.0
+    assert "| model | source |" in Path("out/table.md").read_text()
+
+
+@pytest.mark.usefixtures("world")
+def test_an_evaluation_that_stops_asks_nothing_twice_and_ends_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    PATIENCE[0] = 5
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out") == 2
+    assert "enough" in capsys.readouterr().err
+    assert not Path("out/examples.jsonl").exists()
+    PATIENCE[0] = 10**6
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out") == 0
+    assert len(ASKED) == len(set(ASKED)) == 12
+    before = Path("out/results.json").read_bytes()
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out") == 0
+    assert len(ASKED) == 12
+    assert Path("out/results.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("world")
+def test_another_number_of_processes_reuses_every_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shares of four processes one after the other, as they find each other's journals; then of one process."""
+    from rlkit.evaluation import run
+    from rlkit.evaluation.questions import load_questions
+    from rlkit.evaluation.suite import load_suite
+
+    model = Fake("http://127.0.0.1:1/v1", "fake")
+    asked = load_questions([load_suite("small.yaml")], ["all"])
+    monkeypatch.setattr(run, "wait_for_all", lambda: None)
+    monkeypatch.setattr(run, "first", lambda work: work())
+    done: list[int] = []
+    for size, number in [(4, 0), (4, 1), (4, 3), (3, 0), (3, 1), (3, 2)]:
+        monkeypatch.setattr(run, "world_size", lambda size=size: size)
+        monkeypatch.setattr(run, "rank", lambda number=number: number)
+        run.generate(model, asked, None, Path("out"), done.append)
+    assert len(ASKED) == len(set(ASKED)) == 24
+    assert {len(lines(f"out/answers/process-{number}.jsonl")) for number in (0, 1, 3)} != {0}
+
+
+@pytest.mark.usefixtures("world")
+def test_a_folder_collects_suites_and_contexts_of_one_model_and_refuses_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out") == 0
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--context", "oracle", "--out", "out") == 0
+    assert {(e["context"], e["subset"]) for e in lines("out/examples.jsonl")} == {
+        (context, subset) for context in ("full", "oracle") for subset in ("one", "two")
+    }
+    Path("other.yaml").write_text(Path("small.yaml").read_text())
+    assert evaluate(*MODEL, "--suite", "other.yaml", "--out", "out") == 0
+    assert {e["suite"] for e in lines("out/examples.jsonl")} == {"small", "other"}
+    capsys.readouterr()
+    assert evaluate("--model", "http://127.0.0.1:1/v1#else", "--suite", "small.yaml", "--out", "out") == 2
+    assert "holds the evaluation of another model" in capsys.readouterr().err
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").write_text("")
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "mine") == 2
+    assert "stays untouched" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("world")
+def test_a_second_process_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with held(Path("out")):
+        assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out") == 2
+    assert "is working in this folder" in capsys.readouterr().err
+    assert ASKED == []
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([*MODEL, "--suite", "smal"], "there is no suite 'smal'"),
+        ([*MODEL], "--suite: none given"),
+        (["--suite", "small.yaml"], "--model: none given"),
+        (["--model", "http://127.0.0.1:1/v1", "--suite", "small.yaml"], "not which of its models"),
+        ([*MODEL, "--suite", "small.yaml", "small.yaml"], "small is there twice"),
+        ([*MODEL, "--suite", "small.yaml", "--context", "orcale"], "Did you mean 'oracle'"),
+        ([*MODEL, "--suite", "small.yaml", "--limit", "0"], "--limit: is 0"),
+        ([*MODEL, "--suite", "locomo"], "suites.locomo.data.locomo.path=FILE"),
+        ([*MODEL, "--suite", "small.yaml", "model.temp=1"], "model.temp: Fake has no such field"),
+        ([*MODEL, "--suite", "small.yaml", "modle.x=1"], "modle: no such key"),
+        ([*MODEL, "--predictions", "p.jsonl", "--suite", "small.yaml"], "--model and --predictions: give one"),
+        (["--predictions", "p.jsonl", "--suite", "small.yaml"], "there is no such file"),
+        (["absent.yaml", *MODEL, "--suite", "small.yaml"], "there is no such config file"),
+    ],
+)
+def test_mistakes_stop_before_anything_is_asked(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(*words) == 2
+    assert message in capsys.readouterr().err
+    assert ASKED == []
+    assert not Path("runs").exists()
+
+
+def test_rows_without_labels_or_with_one_id_stop_it(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [ROWS[0], ROWS[0]]))
+    assert evaluate(*MODEL, "--suite", "small.yaml") == 2
+    assert f"two rows have the id {ROWS[0]['id']!r}" in capsys.readouterr().err
+    assert ASKED == []
+
+
+def test_a_limit_that_needs_a_tokenizer_says_so_before_anything_is_asked(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(*MODEL, "--suite", "small.yaml", "suites.small.yaml.x=1") == 2
+    suite = yaml.safe_load(Path("small.yaml").read_text())
+    Path("small.yaml").write_text(yaml.safe_dump({**suite, "contexts": {"middle": {"max_tokens": 50}}}))
+    capsys.readouterr()
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out") == 2
+    assert "tokenizer" in capsys.readouterr().err
+    assert ASKED == []
+
+
+@pytest.mark.usefixtures("world")
+def test_predictions_of_others_score_as_the_model_would(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out", "--json") == 0
+    model = json.loads(capsys.readouterr().out)["suites"]["small"]["cells"]
+    Path("p.jsonl").write_text("".join(json.dumps({"id": e["id"], "response": e["completion"]}) + "\n" for e in lines("out/examples.jsonl")))  # fmt: skip
+    for file in ("p.jsonl", "out/examples.jsonl"):
+        assert evaluate("--predictions", file, "--suite", "small.yaml", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["suites"]["small"]["cells"] == model
+    assert evaluate("--predictions", "p.jsonl", "--suite", "small.yaml", "--workers", "2", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["suites"]["small"]["cells"] == model
+
+
+@pytest.mark.usefixtures("world")
+def test_missing_extra_and_double_predictions_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    def said(change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], *words: str) -> tuple[int, str]:
+        rows = change([{"id": row["id"], "prediction": "Answer: x"} for row in ROWS])
+        Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        code = evaluate("--predictions", "p.jsonl", "--suite", "small.yaml", *words)
+        captured = capsys.readouterr()
+        return code, captured.err + captured.out
+
+    code, told = said(lambda rows: rows[3:])
+    assert code == 2
+    assert f"3 of 12 questions have no prediction ({ROWS[0]['id']}" in told
+    assert "--allow-missing" in told
+    assert said(lambda rows: rows[3:], "--allow-missing")[0] == 0
+    code, told = said(lambda rows: [*rows, {"id": "stray", "prediction": "x"}])
+    assert code == 2
+    assert "1 predictions have an id that no question of small has (stray)" in told
+    code, told = said(lambda rows: [*rows, rows[4]])
+    assert code == 2
+    assert "2 predictions for id" in told
+    assert "(lines 5, 13)" in told
+    code, told = said(lambda rows: [{**row, "id": f"x{row['id']}"} for row in rows], "--allow-missing")
+    assert code == 2
+    assert "12 of 12 questions" in told
+    code, told = said(lambda rows: [{"id": rows[0]["id"], "text": "x"}])
+    assert code == 2
+    assert "p.jsonl:1: has none of completion, prediction, response" in told
+    code, told = said(lambda rows: [{"id": rows[0]["id"], "completion": 7}])
+    assert "p.jsonl:1: completion: is 7" in told
+    assert said(lambda rows: rows, "--limit", "2")[0] == 0
+
+
+@pytest.mark.usefixtures("world")
+def test_two_models_are_compared_and_seeds_put_together(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"id": row["id"], "completion": f"<think></think> Answer: {row['golds'][0]}"} for row in ROWS]
+    Path("good.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("bad.jsonl").write_text("".join(json.dumps({**row, "completion": "Answer: x"}) + "\n" for row in rows))
+    for name in ("good", "bad"):
+        assert evaluate("--predictions", f"{name}.jsonl", "--suite", "small.yaml", "--out", name) == 0
+    capsys.readouterr()
+    assert evaluate("--compare", "bad", "good", "--json") == 0
+    (table,) = json.loads(capsys.readouterr().out)
+    differences = {(row["subset"], row["metric"]): row["difference"] for row in table["rows"]}
+    assert differences["overall", "em"] == 1.0
+    assert evaluate("--seeds", "bad", "good", "--json") == 0
+    spread = {(row["subset"], row["metric"]): row for row in json.loads(capsys.readouterr().out)[-1]["rows"]}
+    assert spread["overall", "em"]["mean"] == 0.5
+    assert spread["overall", "em"]["runs"] == 2
+    assert evaluate("--show", "good") == 0
+    assert "100.0" in capsys.readouterr().out
+    assert evaluate("--compare", "bad", "goood") == 2
+    assert "Did you mean 'good'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("world")
+def test_a_config_names_model_data_and_folder() -> None:
+    config = {
+        "model": {"base_url": "http://127.0.0.1:1/v1", "model": "fake", "sampling": {"top_p": 0.5}},
+        "suites": {"small.yaml": {"data": {"two": None}, "metrics": ["em"], "headline": "em"}},
+        "output_dir": "there",
+    }
+    Path("e.yaml").write_text(yaml.safe_dump(config))
+    assert evaluate("e.yaml", "--limit", "2") == 0
+    assert {e["subset"] for e in lines("there/examples.jsonl")} == {"one"}
+    assert len(ASKED) == 2
+
+
+@pytest.mark.usefixtures("world")
+def test_a_training_config_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("train.yaml").write_text("method: grpo\n")
+    assert evaluate("train.yaml", *MODEL, "--suite", "small.yaml") == 2
+    assert "is a training config" in capsys.readouterr().err
+
+
+def test_a_run_is_asked_as_it_was_trained(world: Path) -> None:
+    from rlkit.evaluation.suite import load_suite
+
+    suite = load_suite("small.yaml")
+    assert settings.as_trained(suite, {"prompt": {"system": None}}).prompt.system is None
+    assert settings.as_trained(suite, {"task": "memory_t1", "prompt": {"system": None}}) == suite
+    assert settings.as_trained(suite, {}) == suite
