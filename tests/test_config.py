@@ -179,3 +179,19 @@ def test_differences_name_keys_and_values() -> None:
         "train.seed: 1 -> 2",
     ]
     assert differences(old, old) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "message"),
+    [
+        ("run/model/config.json", "run", "is a run's folder; its model is in '"),
+        ("run/adapter_config.json", "run", "is an adapter without its model; start from the model/ folder of the run"),
+    ],
+)
+def test_folders_that_look_like_a_start(tmp_path: Path, file: str, name: str, message: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    (problem,) = lacking(parse(model={"model_name_or_path": str(tmp_path / name)}))
+    assert message in problem
+    assert lacking(parse(model={"model_name_or_path": str(path.parent)})) == [] or file.endswith("adapter_config.json")

@@ -19,17 +19,22 @@ from rlkit.training.tags import TAGS, tag_rows, tagged_model
 
 
 def start_model(config: Config, run: Run, sources: Sources) -> str:
-    """The name or folder of the model to start from; one of the config's own making is written to the run folder first."""
+    """The hub name or folder of the model to start from; one of the config's own making is written to the run folder first.
+
+    A folder is absolute, because an adapter notes it down and is read from other working directories.
+    """
     shape = config.scratch
     if shape is not None:
         tags = TAGS if config.tag_tokens else ()
         seed = config.setting("seed")
-        return str(processes.first(lambda: scratch_model(run.start_model, shape, sources.texts(), seed, tags)))
+        made = processes.first(lambda: scratch_model(run.start_model, shape, sources.texts(), seed, tags))
+        return str(made.resolve())
     name = str(config.model["model_name_or_path"])
     if not config.tag_tokens:
-        return name
+        return str(Path(name).resolve()) if Path(name).is_dir() else name
     tokenizer = load_tokenizer(name, config)
-    return str(processes.first(lambda: tagged_model(name, tokenizer, run.start_model, model_options(config))))
+    made = processes.first(lambda: tagged_model(name, tokenizer, run.start_model, model_options(config)))
+    return str(made.resolve())
 
 
 def load_tokenizer(name: str, config: Config) -> Any:

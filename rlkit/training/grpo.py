@@ -13,6 +13,7 @@ from rlkit.runs import Run, append
 from rlkit.sources import Planned
 from rlkit.training import common, processes
 from rlkit.training.callbacks import Journal, Progress
+from rlkit.training.tags import complete_head
 
 
 def train_grpo(config: Config, run: Run, reward: Weighted, planned: Planned, model: str, tokenizer: Any) -> None:
@@ -37,6 +38,7 @@ def train_grpo(config: Config, run: Run, reward: Weighted, planned: Planned, mod
         callbacks=[Journal(run, planned.facts), Progress("grpo")],
         **common.adapter_options(config, model, tokenizer),
     )
+    complete_head(trainer.model)
     common.quiet(trainer)
     common.finish(trainer, run, planned.facts)
 

@@ -14,6 +14,7 @@ from rlkit.runs import Run
 from rlkit.sources import Planned
 from rlkit.training import common
 from rlkit.training.callbacks import Journal, Progress
+from rlkit.training.tags import complete_head
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -50,6 +51,7 @@ def sft_trainer(config: Config, run: Run, planned: Planned, model: str, tokenize
         callbacks=[Journal(run, planned.facts), Progress("sft")],
         **common.adapter_options(config, model, tokenizer),
     )
+    complete_head(trainer.model)
     if packing:
         trainer.train_dataset = packed(trainer.train_dataset, config.setting("max_length"))
     return trainer

@@ -72,3 +72,14 @@ def tag_rows(name: str, tokenizer: Any, options: Mapping[str, Any]) -> dict[str,
         tables.append(model.get_output_embeddings())
     rows = tokenizer.convert_tokens_to_ids(list(TAGS))
     return {path: rows for path, module in model.named_modules() if any(module is table for table in tables)}
+
+
+def complete_head(model: Any) -> None:
+    """Give output embeddings of which peft trains single rows the `bias` that TRL's fused loss reads beside `weight`.
+
+    Peft's wrapper passes on the weight alone.
+    """
+    head = model.get_output_embeddings()
+    adapter = getattr(head, "token_adapter", None)
+    if adapter is not None:
+        head.bias = getattr(adapter.get_base_layer(), "bias", None)

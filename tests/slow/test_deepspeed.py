@@ -117,6 +117,21 @@ def test_memory_t1_on_real_dialogues(tmp_path: Path) -> None:
     assert left_out > 0
 
 
+def test_lora_on_split_weights_gives_a_whole_model(tmp_path: Path) -> None:
+    zero3 = str(ROOT / "configs/deepspeed/zero3.json")
+    config = write_config(tmp_path, per_device_train_batch_size=4, max_steps=2, deepspeed=zero3)
+    lora = ("model.use_peft=true", "model.lora_r=4", "model.lora_target_modules=all-linear")
+    launch = ("deepspeed", "--num_gpus", "2", "--no_local_rank", "--module", "rlkit", "train", str(config))
+    finish(tmp_path, *launch, *lora)
+
+    from transformers import AutoModelForCausalLM
+
+    whole = AutoModelForCausalLM.from_pretrained(tmp_path / "run/model")
+    start = AutoModelForCausalLM.from_pretrained(tmp_path / "run/start_model")
+    changed = [name for name, weight in whole.named_parameters() if not weight.equal(start.get_parameter(name))]
+    assert any("q_proj" in name for name in changed)
+
+
 def test_the_documented_command(tmp_path: Path) -> None:
     """`deepspeed --module rlkit train`, as the configs say it; and a wrong value stops all processes with one message."""
     zero1 = str(ROOT / "configs/deepspeed/zero1.json")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from runs_for_real import ROOT, finish, lines, write_config
+from runs_for_real import MODEL, ROOT, finish, lines, write_config
 
 from rlkit.data.synthetic import generate
 
@@ -16,13 +17,57 @@ pytestmark = pytest.mark.slow
 TRAIN = (sys.executable, "-m", "rlkit", "train")
 
 
-def test_lora_trains_and_saves_an_adapter(tmp_path: Path) -> None:
-    config = write_config(tmp_path, max_steps=2)
-    finish(
-        tmp_path, *TRAIN, str(config), "model.use_peft=true", "model.lora_r=4", "model.lora_target_modules=all-linear"
+def test_lora_gives_an_adapter_and_a_whole_model(tmp_path: Path) -> None:
+    """`model/` is loaded and trained on like any other; `adapter/` holds what was trained, and both say the same."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    lora = ("model.use_peft=true", "model.lora_r=4", "model.lora_target_modules=all-linear")
+    finish(tmp_path, *TRAIN, str(write_config(tmp_path, max_steps=2)), *lora)
+    run = tmp_path / "run"
+    assert json.loads((run / "adapter/adapter_config.json").read_text())["r"] == 4
+    assert not (run / "model/adapter_config.json").exists()
+    text = AutoTokenizer.from_pretrained(run / "model")("Who wrote Emma?", return_tensors="pt")
+    start, whole, changed = (
+        AutoModelForCausalLM.from_pretrained(run / name)(**text).logits for name in ("start_model", "model", "adapter")
     )
-    assert json.loads((tmp_path / "run/model/adapter_config.json").read_text())["r"] == 4
-    assert not (tmp_path / "run/model/model.safetensors").exists()
+    assert torch.allclose(whole, changed, atol=1e-5)
+    assert not torch.allclose(whole, start, atol=1e-5)
+
+    values = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    del values["scratch"]
+    values |= {"model": {"model_name_or_path": "run/model"}}
+    values["train"] |= {"max_steps": 1, "output_dir": "next"}
+    (tmp_path / "next.yaml").write_text(yaml.safe_dump(values))
+    finish(tmp_path, *TRAIN, "next.yaml")
+
+
+def test_sft_with_everything_resumes_to_the_bit(tmp_path: Path) -> None:
+    """LoRA, tags as tokens and packing; a run whose last checkpoint and model are gone ends as it did before."""
+    rows = [json.dumps(row) for row in generate("hard", rows=48, seed=3, demonstrations=True)]
+    (tmp_path / "demos.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    values = {
+        "method": "sft",
+        "scratch": {**MODEL, "max_position_embeddings": 512},
+        "tag_tokens": True,
+        "model": {"use_peft": True, "lora_r": 4, "lora_target_modules": "all-linear"},
+        "sources": {"demos": {"format": "records", "path": "demos.jsonl"}},
+        "prompt": {"system": None},
+        "train": {"packing": True, "max_length": 300, "num_train_epochs": 1, "per_device_train_batch_size": 2,
+                  "learning_rate": 1e-2, "save_steps": 4, "gradient_checkpointing": False, "output_dir": "run"},
+    }  # fmt: skip
+    (tmp_path / "sft.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    finish(tmp_path, *TRAIN, "sft.yaml")
+    run = tmp_path / "run"
+    steps = json.loads((run / "done.json").read_text())["steps"]
+    assert steps > 4
+    weights = (run / "model/model.safetensors").read_bytes()
+    (run / "done.json").unlink()
+    for gone in (run / "model", run / "adapter", *run.glob(f"checkpoint-{steps}")):
+        shutil.rmtree(gone)
+    finish(tmp_path, *TRAIN, "sft.yaml", "--resume")
+    assert (run / "model/model.safetensors").read_bytes() == weights
+    assert [row["step"] for row in lines(run / "metrics.jsonl")] == list(range(1, steps + 1))
 
 
 def test_sft_learns_the_completions_and_not_the_prompts(tmp_path: Path) -> None:
