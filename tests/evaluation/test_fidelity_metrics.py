@@ -71,6 +71,15 @@ def test_the_gap_varies_over_pairs_and_not_over_rows():
     assert gap.high - gap.low == pytest.approx(2 * 1.96 * 0.5 / 40**0.5, rel=0.15)
 
 
+@pytest.mark.parametrize("by_version", [False, True])
+def test_pairs_that_are_hard_in_both_versions_leave_no_doubt_about_the_gap(by_version):
+    def guesses(record):
+        return record["golds"] if int(record["pair"][1:]) % 2 else "who knows"
+
+    gap = figures(guesses, by_version=by_version)["overall" if by_version else "", "fidelity_gap"]
+    assert (gap.mean, gap.low, gap.high) == (0.0, None, None)
+
+
 def test_versions_in_subsets_of_their_own_meet_in_the_overall_gap():
     found = figures(half, by_version=True)
     assert found["factual", "fidelity_gap"].mean is None
