@@ -11,20 +11,26 @@ from typing import Any
 from rlkit.generation.weights import GenerationError
 
 _POLL_SECONDS = 1.0
+_WINDOWS, _WINDOW_TOKENS, _BATCH_TOKENS = 4, 32_768, 1024  # of the cache away from a GPU
 
 
 def answer_each(
-    model: Any, prompts: Iterator[tuple[int, list[int]]], most: int, seed: int | None
+    model: Any, prompts: Iterator[tuple[int, list[int]]], most: int, seed: int | None, window_tokens: int | None
 ) -> Iterator[tuple[int, int, list[int]]]:
     """Number, length of the prompt and new tokens of every answer, as they come; at most `most` are under way.
 
-    Raises `GenerationError` where the manager gives up.
+    On a GPU the cache takes what memory is free, as transformers does it; elsewhere room for a few whole windows, because
+    the free memory is the whole machine's. Raises `GenerationError` where the manager gives up.
     """
-    import torch
+    from transformers import ContinuousBatchingConfig
 
-    if seed is not None:
-        torch.manual_seed(seed)
-    with model.continuous_batching_context_manager(generation_config=model.generation_config) as manager:
+    config = ContinuousBatchingConfig(seed=seed)
+    if model.device.type != "cuda":
+        pages = -(-(window_tokens or _WINDOW_TOKENS) // config.page_size)
+        config.num_blocks, config.max_batch_tokens = _WINDOWS * pages, _BATCH_TOKENS
+    with model.continuous_batching_context_manager(
+        generation_config=model.generation_config, continuous_batching_config=config
+    ) as manager:
         lengths: dict[str, int] = {}
         while True:
             while len(lengths) < most and (prompt := next(prompts, None)) is not None:

@@ -121,7 +121,7 @@ class Local:
         if model.device.type == "cuda" if self.continuous_batching is None else self.continuous_batching:
             from rlkit.generation.continuous import answer_each
 
-            answers = answer_each(model, prompts, size, self.sampling.get("seed"))
+            answers = answer_each(model, prompts, size, self.sampling.get("seed"), self.window_tokens)
         else:
             answers = self._in_batches(model, prompts, size)
         waiting: dict[int, Reply] = {}
