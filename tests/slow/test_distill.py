@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from scripted_endpoint import Body, Say, facts_of, question_of, scripted
+
+from rlkit.distill.pipeline import distill
+from rlkit.distill.settings import parse_settings
 
 pytest.importorskip("openai", reason="the extra `llm` is not installed")
 pytestmark = pytest.mark.slow
@@ -137,3 +143,124 @@ def test_killed_at_any_moment_no_answer_is_lost_and_none_asked_twice(tmp_path: P
         f"{needed} calls needed, {asked_before_end} made by {KILLS} killed starts, {twice} were on their way at a kill"
     )
     assert twice <= KILLS * 2 * CONCURRENCY
+
+
+INSTRUCTIONS = {"reasoner": "Think.", "injector": "Quote."}
+SHAPE = {
+    "model_type": "qwen2",
+    "vocab_size": 500,
+    "hidden_size": 96,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def memoriser(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that has learnt by heart what both stages should say to two records."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from rlkit.distill.prompts import ask_injector, ask_reasoner
+    from rlkit.scratch import scratch_model
+
+    pairs = []
+    for number in range(2):
+        row = record(number)
+        facts, reasoning = row["evidence"], f"Fenwick{number} is meant."
+        pairs.append((ask_reasoner(row, INSTRUCTIONS["reasoner"]), f"{reasoning}\nAnswer: {row['golds'][0]}"))
+        asked = ask_injector(row, reasoning, facts, INSTRUCTIONS["injector"])
+        pairs.append((asked, f"{facts[0]} {facts[1]} So it is that."))
+    folder = tmp_path_factory.mktemp("memoriser")
+    texts = [text for asked, said in pairs for text in (*(message["content"] for message in asked), said)]
+    scratch_model(folder / "untrained", SHAPE, texts, seed=7)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "untrained")
+    model = AutoModelForCausalLM.from_pretrained(folder / "untrained", dtype=torch.float32)
+    batch = []
+    for asked, said in pairs:
+        prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)["input_ids"]
+        answer = tokenizer(said, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+        batch.append((torch.tensor([prompt + answer]), torch.tensor([[-100] * len(prompt) + answer])))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(400):
+        loss = sum(model(input_ids=tokens, labels=labels).loss for tokens, labels in batch) / len(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss < 0.005:
+            break
+    assert loss < 0.02, "the fixture has not learnt its answers"
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def write_records(folder: Path, count: int = 2) -> dict[str, object]:
+    path = folder / "two.jsonl"
+    path.write_text("".join(json.dumps(record(number)) + "\n" for number in range(count)), encoding="utf-8")
+    return {"mine": {"format": "records", "path": str(path)}}
+
+
+@pytest.fixture
+def transformers_serve(memoriser: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of `transformers serve` with that model, on loopback."""
+    for package in ("fastapi", "uvicorn"):
+        pytest.importorskip(package, reason="the extra `serving` of transformers is not installed")
+    for name in NO_PROXY:
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(memoriser)]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    environment = {**os.environ, **NO_PROXY, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            assert process.poll() is None, "transformers serve ended"
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_rows_from_a_real_server(tmp_path: Path, memoriser: Path, transformers_serve: str) -> None:
+    stage = {"base_url": transformers_serve, "model": str(memoriser), "concurrency": 2, "max_retries": 1}
+    settings = parse_settings(
+        {
+            "sources": write_records(tmp_path, 3),  # the third is one that the model has not learnt
+            "reasoner": {**stage, "instructions": INSTRUCTIONS["reasoner"], "sampling": {"max_tokens": 40}},
+            "injector": {**stage, "instructions": INSTRUCTIONS["injector"], "sampling": {"max_tokens": 60}},
+            "output_dir": str(tmp_path / "out"),
+        }
+    )
+    found = distill(settings)
+    assert found.kept == 2
+    assert sum(found.rejected_rows.values()) == 1
+    assert found.spent["reasoner"].answers == 3
+    assert 60 < found.spent["reasoner"].prompt_tokens < 1000
+    assert 10 < found.spent["injector"].completion_tokens < 200
+    assert distill(settings).new == {"reasoner": 0, "injector": 0}
+    cut = {**stage, "instructions": INSTRUCTIONS["reasoner"], "sampling": {"max_tokens": 3}}
+    settings = parse_settings({**settings.to_dict(), "reasoner": cut})
+    assert set(distill(settings).rejected_rows) == {("reasoner", "the reply was cut off")}
+
+
+def test_rows_from_a_model_on_this_machine(tmp_path: Path, memoriser: Path) -> None:
+    stage = {"model_name_or_path": str(memoriser), "device": "cpu", "batch_size": 2}
+    settings = parse_settings(
+        {
+            "sources": write_records(tmp_path),
+            "reasoner": {**stage, "instructions": INSTRUCTIONS["reasoner"], "sampling": {"max_new_tokens": 40}},
+            "injector": {**stage, "instructions": INSTRUCTIONS["injector"], "sampling": {"max_new_tokens": 60}},
+            "output_dir": str(tmp_path / "out"),
+        }
+    )
+    found = distill(settings)
+    assert (found.kept, found.new) == (2, {"reasoner": 2, "injector": 2})
+    assert distill(settings).new == {"reasoner": 0, "injector": 0}
