@@ -37,7 +37,9 @@ def main(args: argparse.Namespace) -> int:
     asked = ", ".join(f"{count:,} of the {stage}" for stage, count in found.new.items())
     console.print(f"answers that this start asked for: {asked}", markup=False)
     console.print(f"{found.kept:,} rows in {Path(settings.output_dir) / 'rows.jsonl'}", markup=False)
-    return 0
+    if found.unanswered:
+        console.print(f"{found.unanswered:,} records got no answer; the same command asks them again", markup=False)
+    return 1 if found.unanswered else 0
 
 
 @contextlib.contextmanager

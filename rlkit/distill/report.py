@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rewards.parse_care import END_RETRIEVAL, RETRIEVAL, parse_care
-from rlkit.distill.steps import STAGES, Kept, Rejected
+from rlkit.distill.steps import STAGES, UNANSWERED, Kept, Rejected
 
 MAX_EXAMPLES = 3
 _FENCE = re.compile(r"`{3,}")
@@ -60,6 +60,11 @@ class Yield:
     @property
     def kept(self) -> int:
         return sum(self.kept_of.values())
+
+    @property
+    def unanswered(self) -> int:
+        """Records whose question the endpoint refused or failed to answer; the next start asks it again."""
+        return sum(self.rejected_rows[stage, reason] for stage in STAGES for reason in UNANSWERED.values())
 
     def keep(self, source: str, row: Mapping[str, Any], outcome: Kept) -> None:
         self.kept_of[source] += 1

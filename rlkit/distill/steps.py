@@ -27,6 +27,7 @@ from rlkit.prompts import chat_prompt
 REASONER, INJECTOR = "reasoner", "injector"
 STAGES = (REASONER, INJECTOR)
 _CARE = presets.care()
+UNANSWERED = {REFUSED: "the endpoint refused the request", FAILED: "the endpoint gave no answer"}
 _CUT_OFF = ("length", "content_filter")
 Recall = Callable[[str], Mapping[str, Any] | None]
 
@@ -148,10 +149,8 @@ def row_of(record: Mapping[str, Any], completion: str, system: str | None) -> di
 
 def _without_answer(stage: str, reply: Mapping[str, Any]) -> Rejected | None:
     ended = reply["finish_reason"]
-    if ended == REFUSED:
-        return Rejected(stage, "the endpoint refused the request", reply["text"])
-    if ended == FAILED:
-        return Rejected(stage, "the endpoint gave no answer", reply["text"])
+    if ended in UNANSWERED:
+        return Rejected(stage, UNANSWERED[ended], reply["text"])
     if ended in _CUT_OFF:
         return Rejected(stage, "the reply was cut off", f"finish reason {ended}", reply["text"])
     if not reply["text"].strip():
