@@ -59,6 +59,13 @@ def problems(tokenizer: Any, messages: Messages, completion: str, *, trained: bo
             "AddedToken(..., special=False), or as plain text."
         )
     start, whole = _rendered(tokenizer, messages, completion)
+    bare = tokenizer.apply_chat_template(messages, tokenize=False)
+    opened = start[len(_common(start, bare)) :]
+    if THINK in completion and THINK in opened and END_THINK not in opened:
+        yield (
+            f"the chat template itself writes {THINK} at the end of a prompt, so completions come without it and break the "
+            "format; save a template without it with the tokenizer."
+        )
     if trained:
         written = tokenizer.decode(
             tokenizer(whole[len(_common(start, whole)) :], add_special_tokens=False)["input_ids"]
@@ -68,13 +75,6 @@ def problems(tokenizer: Any, messages: Messages, completion: str, *, trained: bo
                 f"the chat template takes {mark} out of an assistant's turn, so SFT would not teach it; give a template that "
                 "leaves the content as it is: train.chat_template_path: FILE.jinja."
             )
-    bare = tokenizer.apply_chat_template(messages, tokenize=False)
-    opened = start[len(_common(start, bare)) :]
-    if THINK in completion and THINK in opened and END_THINK not in opened:
-        yield (
-            f"the chat template itself writes {THINK} at the end of a prompt, so completions come without it and break the "
-            "format; save a template without it with the tokenizer."
-        )
 
 
 def oddities(tokenizer: Any, messages: Messages, completion: str, *, trained: bool) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from rlkit.data.synthetic import generate
+from rlkit.prompts import chat_prompt
 
 # The pre-tokenizers and templates of Qwen2 and Llama 3, as their repositories have them.
 QWEN2_WORDS = (
@@ -84,7 +85,8 @@ def llama3() -> Any:
 def quickstart() -> Any:
     from rlkit.quickstart.tokenizer import word_tokenizer
 
-    return word_tokenizer([json.dumps(row) for row in demonstrations(400)])
+    rows = demonstrations(400)
+    return word_tokenizer([text for row in rows for text in (chat_prompt(row, None)[0]["content"], row["completion"])])
 
 
 LAYOUTS: dict[str, Callable[[], Any]] = {"qwen2": qwen2, "llama3": llama3, "quickstart": quickstart}
