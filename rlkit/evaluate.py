@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", nargs="*", metavar="CONFIG | a.b=value", help="a YAML file with model:, suites:, output_dir:, and changes of it")  # fmt: skip
+    parser.add_argument("settings", nargs="*", metavar="CONFIG | a.b=value", help="a YAML file with model:, suites:, output_dir:, and changes of it")  # fmt: skip
     parser.add_argument("--model", help="a run, a model's folder, a model on the hub, or http://host:port/v1#MODEL")
     parser.add_argument("--predictions", type=Path, help="score these instead: JSON lines, each with an id and a completion")  # fmt: skip
     parser.add_argument("--suite", nargs="+", action="extend", default=[], metavar="NAME", help="shipped suites, or YAML files of yours")  # fmt: skip
@@ -140,11 +140,11 @@ def _settings(args: argparse.Namespace) -> tuple[Settings, list[Suite]]:
     from rlkit.evaluation.settings import chosen_suites, load_settings
 
     # `--suite a b c=d`: an option with several values takes what stands behind them, too
-    words = [*args.config, *args.suite, *(args.context or ())]
+    words = [*args.settings, *args.suite, *(args.context or ())]
     changes = [word for word in words if "=" in word]
     args.suite = [word for word in args.suite if "=" not in word]
     args.context = None if args.context is None else [word for word in args.context if "=" not in word]
-    configs = [word for word in args.config if "=" not in word]
+    configs = [word for word in args.settings if "=" not in word]
     if len(configs) > 1:
         raise ConfigError(f"{' '.join(configs)}: more than one config; name one, and suites behind --suite.")
     settings = load_settings(Path(configs[0]) if configs else None, changes)

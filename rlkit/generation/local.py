@@ -168,6 +168,8 @@ class Local:
                 f"{self.model_name_or_path}: no memory for {len(batch)} prompts of up to {width:,} tokens at once; lower "
                 "batch_size or max_new_tokens."
             ) from error
+        except ValueError as error:  # transformers checks some settings at their first use
+            raise ConfigError(f"sampling: {self.settings!r}: {error!s:.300}") from error
         return output[:, width:].tolist()
 
     def _reply(self, prompt_tokens: int, tokens: Sequence[int], ends: Sequence[int]) -> Reply:

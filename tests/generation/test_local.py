@@ -195,7 +195,7 @@ def test_a_run_and_an_adapter_are_models_too(folder: Path, tmp_path: Path) -> No
         ({"sampling": {"max_new_tokens": True}}, "sampling.max_new_tokens: is True"),
         ({"sampling": {"eos_token_id": 3}}, "sampling.eos_token_id: is set by rlkit"),
         ({"sampling": {"temprature": 1}}, "sampling.temprature: .* Did you mean 'temperature'"),
-        ({"sampling": {"temperature": 1, "top_p": 7.0}}, "sampling: .*refuses.*top_p"),
+        ({"sampling": {"early_stopping": "x"}}, "sampling: .*refuses.*early_stopping"),
     ],
 )
 def test_wrong_settings_are_named_before_any_weights(folder: Path, options: dict[str, Any], message: str) -> None:
