@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from rewards import Sample
+from rewards import Sample, fact_coverage
 from rlkit.evaluation.controls import gold
 from rlkit.evaluation.metrics import METRICS
 from rlkit.evaluation.metrics.evidence import MAX_WORDS, quoted_text
@@ -93,6 +93,14 @@ def test_the_gold_quotes_of_real_rows_score_one_everywhere(real_records, layout,
         assert all(METRICS[f"evidence_{part}"](sample) == 1.0 for part in ("precision", "recall", "f1"))
         assert BLEU(sample) == pytest.approx(1.0)
         assert ROUGE(sample) == pytest.approx(1.0)
+
+
+def test_facts_are_the_rewards_own_measures_whatever_was_asked_before():
+    samples = [quoting(*spans) for spans in (FACTS, FACTS[:1], ["Nobody saw it.", FACTS[1]], ["made up words"], [])]
+    elsewhere = Sample(context=[FACTS[1]], evidence=FACTS[1:], completion=samples[0].completion)
+    for measure in ("recall", "f1", "precision"):
+        for sample in [*samples, *reversed(samples), elsewhere]:
+            assert METRICS[f"evidence_{measure}"](sample) == fact_coverage(measure)(sample)
 
 
 def selecting(*names, evidence=("session_1", "session_2")):
