@@ -9,13 +9,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rlkit.evaluation.metrics import unit_of
 from rlkit.evaluation.published import Column, PublishedTable
 from rlkit.evaluation.summary import Cell, Difference, Spread
 
 MEASURED, PUBLISHED = "measured", "published"
+_FRAME = 3  # characters between two columns
 MAX_COLUMNS = 7  # a wider table lists its columns downwards and its models across
 _MARKDOWN = {ord(mark): f"\\{mark}" for mark in "\\|*_<>`"} | {ord("\n"): " "}
 
@@ -123,22 +124,47 @@ def spreads_table(title: str, spreads: Iterable[Spread]) -> Table:
 
 
 def text(table: Table, width: int = 160) -> str:
-    """The table for a terminal of `width` characters."""
+    """The table for a terminal of `width` characters; one that is wider is printed in parts, each with the names."""
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(title=Text(table.title), title_justify="left")
-    for number, name in enumerate(table.header):
-        shown.add_column(Text(name), justify="left" if number < table.names else "right", overflow="fold")
-    for row in table.body:
-        shown.add_row(*map(Text, row))
     file = io.StringIO()
     console = Console(file=file, width=width, color_system=None)
-    console.print(shown)
+    for number, part in enumerate(_parts(table, width)):
+        shown = RichTable(title=Text(table.title) if number == 0 else None, title_justify="left")
+        for column in part:
+            justify: Literal["left", "right"] = "left" if column < table.names else "right"
+            least = _width(table, column) if column >= table.names else None
+            shown.add_column(Text(table.header[column]), justify=justify, overflow="fold", min_width=least)
+        for row in table.body:
+            shown.add_row(*(Text(row[column]) for column in part))
+        console.print(shown)
     for note in table.notes:
         console.print(Text(note))
     return file.getvalue()
+
+
+def _parts(table: Table, width: int) -> list[list[int]]:
+    """Which columns stand beside one another: as many as fit, behind the names."""
+    names = list(range(table.names))
+    free = width - 1 - sum(_width(table, column) + _FRAME for column in names)
+    parts: list[list[int]] = [[]]
+    used = 0
+    for column in range(table.names, len(table.header)):
+        needed = _width(table, column) + _FRAME
+        if parts[-1] and used + needed > free:
+            parts.append([])
+            used = 0
+        parts[-1].append(column)
+        used += needed
+    return [names + part for part in parts]
+
+
+def _width(table: Table, column: int) -> int:
+    """The characters that a column needs: its longest line, and the longest word of its title."""
+    lines = [line for row in table.body for line in row[column].split("\n")]
+    return max(map(len, [*lines, *table.header[column].split()]), default=1)
 
 
 def markdown(table: Table) -> str:

@@ -152,6 +152,17 @@ def test_text_shows_everything_and_takes_no_name_for_markup(longbench):
     assert all(len(line) <= 80 for line in text(longbench, width=80).splitlines())
 
 
+def test_a_table_that_is_too_wide_is_printed_in_parts_without_breaking_an_interval():
+    columns = published_table("time_dialog").columns
+    runs = {f"model {number}": [cell(column.subset, 0.5, "time_dialog") for column in columns] for number in range(9)}
+    shown = text(headline_table("T", runs, "time_dialog", published_table("time_dialog")), width=100).splitlines()
+    assert all(len(line) <= 100 for line in shown)
+    assert sum(line.count("[30.0, 60.0]") for line in shown) == 9 * 12
+    assert sum("│ source" in line for line in shown) >= 2
+    assert sum(line.count("measured") for line in shown if "source" in line) == 9
+    assert sum(line.count("published") for line in shown if "source" in line) == 7
+
+
 def test_every_metric_has_one_unit():
     assert set(UNITS) <= set(METRICS)
     assert {unit_of(name).scale for name in METRICS} == {1.0, 100.0}
