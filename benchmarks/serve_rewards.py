@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import re
+import resource
 import socket
 import statistics
 import subprocess
@@ -127,9 +128,9 @@ def main() -> None:
     bodies = [json.dumps({"records": batch}).encode() for batch in batches]
     reward = presets.care()
 
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     expected = [[reward(Sample.from_record(normalise(row, "row"))).total for row in batch] for batch in batches]
-    alone = time.perf_counter() - start
+    alone, alone_cpu = time.perf_counter() - start, time.process_time() - start_cpu
 
     print(
         f"{len(rows):,} rows in {len(batches)} batches of {BATCH_ROWS}, {sum(map(len, bodies)) / 1e6:.0f} MB, {cores()} cores"
@@ -172,6 +173,12 @@ def main() -> None:
         )
         for client in hanging:
             client.close()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    served_rows = 3 * len(rows) + 8 * BATCH_ROWS + 10 * PLACES * BATCH_ROWS
+    cpu = (used.ru_utime + used.ru_stime) / served_rows
+    print(
+        f"CPU a row               {cpu / (alone_cpu / len(rows)):.2f} times in-process, the server's start and refusals included"
+    )
 
 
 def latency(seconds: list[float], batch: float) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import re
 import socket
 import subprocess
 import sys
-import threading
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -25,7 +26,7 @@ from rlkit.serving.bodies import BadBody
 pytest.importorskip("aiohttp", reason="the extra 'serve' is not installed")
 from serving_for_tests import obeys, record, running_scorer
 
-from rlkit.serving.pool import CHUNK_ROWS
+from rlkit.serving.pool import CHUNK_ROWS, Pool
 
 REWARD = presets.care()
 OBEYS = weighted(obeys=(1.0, obeys))
@@ -190,21 +191,30 @@ def test_one_connection_serves_many_requests(server):
     connection.close()
 
 
-def test_more_than_fits_is_told_when_to_come_back_and_nothing_accepted_is_lost(obeying):
-    def ask(i):
-        return obeying.post({"records": [record(i, completion="sleep 0.3"), record(i, completion=str(i))]})
+def wait_for(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
-    with ThreadPoolExecutor(12) as clients:
-        answers = list(clients.map(ask, range(12)))
-    codes = [status for status, _, _ in answers]
-    assert set(codes) == {200, 429}
-    assert codes.count(200) >= 3
-    for status, body, headers in answers:
-        if status == 200:
-            assert [score["total"] for score in json.loads(body)["scores"]] == [0.5, 0.5]
-        else:
+
+def test_more_than_fits_is_told_when_to_come_back_and_nothing_accepted_is_lost(obeying, tmp_path):
+    released = tmp_path / "released"
+    waiting = {"records": [record(1, completion=f"until {released}"), record(2)]}
+    with ThreadPoolExecutor(3) as clients:
+        accepted = [clients.submit(obeying.post, waiting) for _ in range(3)]
+        wait_for(lambda: obeying.scorer.accepted == 3)
+        for _ in range(9):
+            status, body, headers = obeying.post({"records": [record(3)]})
+            assert status == 429
             assert int(headers["Retry-After"]) >= 1
             assert "all 3 places are taken" in json.loads(body)["error"]
+        assert obeying.get("/health")[0] == 200
+        released.write_text("")
+        for answer in accepted:
+            status, body, _ = answer.result(60)
+            assert (status, [score["total"] for score in json.loads(body)["scores"]]) == (200, [0.5, 0.5])
+    assert obeying.scores([record(3)])[0]["total"] == 0.5
 
 
 def test_a_row_that_kills_its_process_costs_only_itself(obeying, tmp_path):
@@ -301,25 +311,45 @@ def test_the_token_guards_all_but_health():
             assert running.get("/health")[0] == 200
 
 
-def test_a_server_that_ends_answers_what_it_accepted_and_refuses_the_rest():
-    with running_scorer(OBEYS) as running:
-        answers = []
-        slow = threading.Thread(
-            target=lambda: answers.append(running.post({"records": [record(1, completion="sleep 1")]}))
-        )
-        slow.start()
-        while not running.scorer.accepted:
-            time.sleep(0.01)
+def test_a_server_that_ends_answers_what_it_accepted_and_refuses_the_rest(tmp_path):
+    files = [tmp_path / "first", tmp_path / "second"]
+    with running_scorer(OBEYS, workers=2) as running, ThreadPoolExecutor(2) as clients:
+        accepted = [
+            clients.submit(running.post, {"records": [record(1, completion=f"until {file}")]}) for file in files
+        ]
+        wait_for(lambda: running.scorer.accepted == 2)
         running.do(running.scorer.drain)
-        while running.get("/health")[0] == 200:
-            time.sleep(0.01)
-        status, body, headers = running.post({"records": [record(2)]})
-        assert (status, headers["Connection"]) == (503, "close")
-        assert "ending" in json.loads(body)["error"]
-        slow.join(30)
-        assert (answers[0][0], json.loads(answers[0][1])["scores"][0]["total"]) == (200, 0.5)
-        running.thread.join(30)
+        wait_for(lambda: running.get("/health")[0] == 503)
+        for file, answer in zip(files, accepted, strict=True):
+            status, body, headers = running.post({"records": [record(2)]})
+            assert (status, headers["Connection"]) == (503, "close")
+            assert "ending" in json.loads(body)["error"]
+            file.write_text("")
+            status, body, _ = answer.result(60)
+            assert (status, json.loads(body)["scores"][0]["total"]) == (200, 0.5)
+        running.thread.join(60)
         assert not running.thread.is_alive()
+
+
+def test_a_connection_without_a_request_is_closed_whatever_the_library_does():
+    from rlkit.serving.server import Limits, Scorer
+
+    closed = []
+    silent = types.SimpleNamespace(transport=types.SimpleNamespace(abort=lambda: closed.append("silent")))
+    gone = types.SimpleNamespace(transport=None)
+
+    class Connection:  # hashable, as aiohttp's are
+        def __init__(self, like):
+            self.transport = like.transport
+
+    async def run():
+        scorer = Scorer(OBEYS, None, Limits(client_seconds=0.05), None, None)
+        scorer.watch(Connection(silent))
+        scorer.watch(Connection(gone))
+        await asyncio.sleep(0.3)
+
+    asyncio.run(run())
+    assert closed == ["silent"]
 
 
 def test_a_reward_that_cannot_travel_is_refused_at_the_start():
@@ -349,6 +379,30 @@ def test_any_body_is_rows_or_one_refusal_and_any_row_a_result(body):
             result = json.loads(bodies.score_row(REWARD, row))
             assert ("error" in result) != ("total" in result)
             assert bodies.is_error(bodies.score_row(REWARD, row)) == ("error" in result)
+
+
+def test_a_part_that_abstained_says_why():
+    reward = weighted(fine=(0.5, obeys), bad=(0.5, fails), on_error="abstain")
+    result = json.loads(bodies.score_row(reward, (1, json.dumps(record(1)).encode())))
+    assert (result["total"], result["parts"]) == (0.25, {"fine": 0.5, "bad": None})
+    assert result["errors"] == {"bad": "reward 'bad' (fails) failed on row q1: ValueError: no"}
+
+
+def fails(sample):
+    raise ValueError("no")
+
+
+def test_a_small_batch_is_shared_out_among_all_processes():
+    pool = Pool(OBEYS, 3)
+    given = []
+
+    async def chunk(rows, deadline, seconds):
+        given.append([place for place, _ in rows])
+        return [b"%d" % place for place, _ in rows]
+
+    pool._score_chunk = chunk
+    assert asyncio.run(pool.score([(i, b"") for i in range(1, 8)], 1.0)) == [b"%d" % i for i in range(1, 8)]
+    assert given == [[1, 2, 3], [4, 5, 6], [7]]
 
 
 def test_an_error_message_does_not_give_a_hostile_row_back_whole():

@@ -19,7 +19,7 @@ from rewards.compose import Weighted
 from rlkit.errors import RlkitError
 from rlkit.serving.bodies import Row, error_row, score_row
 
-CHUNK_ROWS = 16  # what a process is given at a time: enough to make messages cheap, few enough to share a batch out
+CHUNK_ROWS = 16  # the most a process is given at a time: enough to make messages cheap, few enough to be shared out
 START_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
@@ -59,12 +59,13 @@ class Pool:
         """One result a row, in order; rows that are not scored within `seconds` are results with an error."""
         deadline = asyncio.get_running_loop().time() + seconds
         results: list[bytes] = [b""] * len(rows)
-        starts = iter(range(0, len(rows), CHUNK_ROWS))
+        size = max(1, min(CHUNK_ROWS, -(-len(rows) // len(self.workers))))  # a small batch is for all processes too
+        starts = iter(range(0, len(rows), size))
 
         async def take_chunks() -> None:
             # As many at a time as there are processes, so that a small batch need not wait for all of a large one.
             for start in starts:
-                chunk = await self._score_chunk(rows[start : start + CHUNK_ROWS], deadline, seconds)
+                chunk = await self._score_chunk(rows[start : start + size], deadline, seconds)
                 results[start : start + len(chunk)] = chunk
 
         await asyncio.gather(*(take_chunks() for _ in self.workers))

@@ -75,7 +75,7 @@ class Scorer:
         self.draining = True
 
     def watch(self, connection: Any) -> Any:
-        """Close a connection on which no whole request arrives in time."""
+        """Close a connection on which no first request arrives in time; aiohttp does so itself from 3.14.4 on."""
         timer = asyncio.get_running_loop().call_later(self.limits.client_seconds, self._close, connection)
         self._silent[connection] = timer
         return connection

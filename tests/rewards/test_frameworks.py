@@ -133,6 +133,19 @@ def test_verl_takes_fields_of_extra_info_and_the_ground_truth():
     assert (without["grounding/applies"], without["maximum"]) == (0.0, pytest.approx(0.8))
 
 
+def test_the_records_own_fields_win_over_verls():
+    seen = []
+    reward = weighted(mine=(1.0, lambda sample: seen.append(sample) or 1.0))
+    for_verl(reward)("renamed", "x", "other", {"record": json.dumps(RECORD), "id": "7", "num_turns": 2})
+    for_verl(reward)("renamed", "x", "other", {"id": "7"})
+    assert [(s.source, s.golds, s.id) for s in seen] == [
+        ("hotpotqa", ("Jane Austen",), "q1"),
+        ("renamed", ("other",), "7"),
+    ]
+    assert seen[0].columns["num_turns"] == 2
+    assert seen[0].columns["level"] == "hard"
+
+
 def test_verl_takes_the_arrays_of_pandas():
     numpy = pytest.importorskip("numpy")
     context = numpy.array(RECORD["context"], dtype=object)

@@ -22,10 +22,13 @@ def record(i=1, **fields):
 
 
 def obeys(sample):
-    """Does what the completion says: sleeps, hangs, dies, or dies the first time it sees a file missing."""
+    """Does what the completion says: sleeps, waits until a file is there, dies, or dies unless a file is there."""
     word, _, rest = sample.completion.partition(" ")
     if word == "sleep":
         time.sleep(float(rest))
+    elif word == "until":
+        while not Path(rest).exists():
+            time.sleep(0.01)
     elif word == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     elif word == "die-once" and not Path(rest).exists():
