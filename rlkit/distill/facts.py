@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from os.path import commonprefix
 from typing import Any, NamedTuple
 
 from rewards.parse_care import END_RETRIEVAL, RETRIEVAL
@@ -121,8 +122,8 @@ def _with_marks(text: str, fact: str, match: Match, origin: int, limit: int) -> 
     """The stretch with the full stop or bracket that the fact brings along and an aligned match leaves out."""
     start, end = origin + match.start, origin + match.end
     if match.kind == "fuzzy":
-        if end < limit and not fact[-1].isalnum() and text[end] == fact[-1] and text[end - 1] != fact[-1]:
-            end += 1
-        if start > origin and not fact[0].isalnum() and text[start - 1] == fact[0] and text[start] != fact[0]:
-            start -= 1
+        first = next((at for at, char in enumerate(fact) if char.isalnum()), 0)
+        last = next((at for at in range(len(fact), 0, -1) if fact[at - 1].isalnum()), len(fact))
+        end += len(commonprefix([fact[last:], text[end:limit]]))
+        start -= len(commonprefix([fact[:first][::-1], text[origin:start][::-1]]))
     return start, end

@@ -94,7 +94,7 @@ class _Answers:
 
     def keep(self, ask: Ask, reply: Reply) -> None:
         """Called in the model's threads the moment that a reply is there."""
-        value = asdict(reply)
+        value = dict(vars(reply))
         if reply.finish_reason in (REFUSED, FAILED):
             self.unanswered[ask.key] = value
         else:

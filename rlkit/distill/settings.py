@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from rlkit.config import _override, read_yaml_file
 from rlkit.distill.prompts import INJECTOR, REASONER
 from rlkit.errors import ConfigError, nearest
 from rlkit.generation.model import Model
 from rlkit.generation.open import open_model
+from rlkit.yaml_files import override, read_yaml_file
 
 TOLERATE = 16  # requests in a row that may fail before the run ends, where the section does not say
 
@@ -78,7 +78,7 @@ def load_settings(path: str | Path, overrides: Iterable[str] = ()) -> Settings:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds {type(values).__name__}, but a config is a mapping of keys to values.")
     for text in overrides:
-        _override(values, text)
+        override(values, text)
     return parse_settings(values, where=str(path), default_name=path.stem)
 
 

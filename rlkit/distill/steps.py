@@ -160,7 +160,7 @@ def _without_answer(stage: str, reply: Mapping[str, Any]) -> Rejected | None:
 
 def _best_gold(record: Mapping[str, Any], answer: str) -> tuple[str, float]:
     """The gold most like the answer, and the F1 that the `care` reward gives it."""
-    sample = Sample.from_record(record, completion=f"<think></think> Answer: {answer}")
+    sample = Sample(golds=record["golds"], completion=f"<think></think> Answer: {answer}")
     return max(record["golds"], key=lambda gold: bag_f1(sample.care.answer or "", gold)), token_f1()(sample)
 
 

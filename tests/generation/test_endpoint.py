@@ -4,6 +4,7 @@ import json
 import pickle
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -197,6 +198,74 @@ def test_items_are_drawn_lazily_and_nothing_starts_after_an_error():
     assert len(done) < len(drawn)
 
 
+def test_a_draft_that_the_server_keeps_apart_comes_with_the_text(serve):
+    def answer(field, content):
+        made = completion(content)
+        made["choices"][0]["message"][field] = "Hm."
+        return Endpoint(serve((200, made)).url, "m").ask(ASK).text
+
+    assert answer("reasoning_content", "Yes.") == answer("reasoning", "Yes.") == "<think>Hm.</think>\nYes."
+    assert answer("reasoning_content", None) == "<think>Hm."  # cut off before the text began
+    assert answer("reasoning_content", "<think>Hm.</think>Yes.") == "<think>Hm.</think>Yes."
+
+
+def test_a_reply_tells_how_often_it_was_asked_again(serve):
+    server = serve((429, {}), (500, {}), (200, completion("yes")))
+    endpoint = Endpoint(server.url, "m", max_retries=2)
+    assert [endpoint.ask(ASK).retries for _ in range(2)] == [2, 0]
+
+
+def test_complete_lets_pass_what_it_is_told_to_and_no_more(serve):
+    def some(body):
+        return {"choices": []} if int(body["messages"][0]["content"]) % 3 else completion("yes")
+
+    def asked(count):
+        return [[{"role": "user", "content": str(number)}] for number in range(count)]
+
+    endpoint = Endpoint(serve((200, some)).url, "m", concurrency=1, tolerate=2)
+    seen = []
+    replies = list(endpoint.complete(asked(7), lambda number, reply: seen.append((number, reply.finish_reason))))
+    assert [reply.finish_reason for reply in replies] == ["stop", "failed", "failed"] * 2 + ["stop"]
+    assert seen == [(number, reply.finish_reason) for number, reply in enumerate(replies)]
+    assert "sent no chat completion" in replies[1].text
+    with pytest.raises(EndpointError, match="no chat completion"):
+        list(replace(endpoint, tolerate=1).complete(asked(7)))
+    refused = replace(endpoint, base_url=serve((400, {"error": {"message": "too long"}})).url)
+    assert [reply.finish_reason for reply in refused.complete(asked(2))] == ["refused"] * 2
+    with pytest.raises(EndpointError, match="too long"):
+        list(refused.complete(asked(3)))
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_what_no_request_can_get_past_is_an_error_however_much_is_tolerated(serve, status):
+    server = serve((status, {"error": {"message": "no"}}))
+    with pytest.raises(EndpointError, match=str(status)):
+        list(Endpoint(server.url, "m", tolerate=100, concurrency=1).complete([ASK] * 9))
+    assert len(server.requests) == 1
+
+
+def test_a_slow_answer_holds_up_no_others():
+    endpoint = Endpoint("http://127.0.0.1:1/v1", "m", concurrency=2)
+    first_may_end, done = threading.Event(), []
+
+    def work(i):
+        if i == 0:
+            first_may_end.wait(10)
+        done.append(i)
+        return i
+
+    results = endpoint.each(work, range(2 * WINDOW))
+    consumer = threading.Thread(target=lambda: done.append(list(results)))
+    consumer.start()
+    deadline = time.monotonic() + 10
+    while len(done) < 2 * WINDOW - 1 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert sorted(done) == list(range(1, 2 * WINDOW))
+    first_may_end.set()
+    consumer.join()
+    assert done[-1] == list(range(2 * WINDOW))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -205,6 +274,8 @@ def test_items_are_drawn_lazily_and_nothing_starts_after_an_error():
         ({"base_url": "https://host/v1?key=secret"}, "base_url holds"),
         ({"model": ""}, "model is empty"),
         ({"concurrency": 0}, "concurrency is 0"),
+        ({"concurrency": 2.5}, "concurrency is 2.5, but must be a whole number"),
+        ({"tolerate": True}, "tolerate is True"),
         ({"timeout_seconds": float("nan")}, "timeout_seconds is nan"),
         ({"sampling": {"stream": True}}, "sampling sets stream"),
     ],
