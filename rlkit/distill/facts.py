@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from os.path import commonprefix
 from typing import Any, NamedTuple
 
 from rewards.parse_care import END_RETRIEVAL, RETRIEVAL
@@ -124,6 +123,12 @@ def _with_marks(text: str, fact: str, match: Match, origin: int, limit: int) -> 
     if match.kind == "fuzzy":
         first = next((at for at, char in enumerate(fact) if char.isalnum()), 0)
         last = next((at for at in range(len(fact), 0, -1) if fact[at - 1].isalnum()), len(fact))
-        end += len(commonprefix([fact[last:], text[end:limit]]))
-        start -= len(commonprefix([fact[:first][::-1], text[origin:start][::-1]]))
+        end += _shared(fact[last:], text[end:limit])
+        start -= _shared(fact[:first][::-1], text[origin:start][::-1])
     return start, end
+
+
+def _shared(marks: str, text: str) -> int:
+    """How many characters the two have in common at their beginning."""
+    pairs = zip(marks, text, strict=False)
+    return next((at for at, (mine, other) in enumerate(pairs) if mine != other), min(len(marks), len(text)))
