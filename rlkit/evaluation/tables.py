@@ -17,6 +17,9 @@ from rlkit.evaluation.summary import Cell, Difference, Spread
 
 MEASURED, PUBLISHED = "measured", "published"
 _FRAME = 3  # characters between two columns
+FEW_ROWS = (
+    30  # of answers right in 9 of 10 cases, the intervals of 20 rows hold the truth in 88 of 100, of 6 rows in 46
+)
 MAX_COLUMNS = 7  # a wider table lists its columns downwards and its models across
 _MARKDOWN = {ord(mark): f"\\{mark}" for mark in "\\|*_<>`"} | {ord("\n"): " "}
 
@@ -58,7 +61,7 @@ def headline_table(title: str, runs: Mapping[str, Run], metric: str, published: 
         printed = [None if value is None else {"value": value} for value in row.figures]
         lines.append((row.label, PUBLISHED, list(printed)))
     counts = [_shared_count(figures) for figures in zip(*(figures for _, _, figures in lines), strict=True)]
-    titles = (c.title if n is None else f"{c.title} (n={n:,})" for c, n in zip(columns, counts, strict=True))
+    titles = map(_title, columns, counts)
     rows = [("model", "source", *titles)]
     for label, source, figures in lines:
         rows.append((label, source, *map(_text, figures, columns, (n is None for n in counts))))
@@ -234,6 +237,12 @@ def _shared_count(figures: Iterable[Mapping[str, Any] | None]) -> int | None:
     return counts.pop() if len(counts) == 1 else None
 
 
+def _title(column: Column, count: int | None) -> str:
+    if count is None:
+        return column.title
+    return f"{column.title} ({'measured ' if column.n not in (None, count) else ''}n={count:,})"
+
+
 def _text(figure: Mapping[str, Any] | None, column: Column, with_count: bool) -> str:
     if figure is None:
         return "-"
@@ -262,6 +271,10 @@ def _notes(
         several = any(figure and "runs" in figure for figures in measured for figure in figures)
         interval = "mean of runs ± standard deviation, least to greatest" if several else "[95 % bootstrap interval]"
         notes.append(f"measured: by this evaluation, with the count of rows (n) and {interval}.")
+        if not several and any(figure and figure["n"] < FEW_ROWS for figures in measured for figure in figures):
+            notes.append(
+                f"With fewer than {FEW_ROWS} rows a bootstrap interval is too narrow: it knows only outcomes that came."
+            )
     if published:
         notes.append(f"published: as printed in {published.source}; no interval is printed. {published.note}".strip())
         other = [

@@ -60,6 +60,15 @@ def test_the_notes_name_the_source_and_another_test_set(longbench):
     assert not any("Not the same test set" in note for note in longbench.notes)
     smaller = headline_table("x", {"mine": [cell("hotpotqa", 0.5, n=60)]}, "f1", published_table("care_longbench"))
     assert any("Not the same test set" in note and "Hotpot 200" in note for note in smaller.notes)
+    assert smaller.header[3] == "Hotpot (measured n=60)"
+
+
+def test_few_rows_are_told():
+    def notes(n):
+        return " ".join(headline_table("x", {"mine": [cell("", 0.5, n=n)]}, "f1").notes)
+
+    assert "too narrow" in notes(29)
+    assert "too narrow" not in notes(30)
 
 
 def test_json_holds_the_same_figures_with_source_count_and_scale(longbench):
