@@ -1,11 +1,13 @@
 """The Memory-T1 quickstart: sessions to choose by person and resolved day, in the dialogue world.
 
-The base model learns to name the session and the place that a question asks for. It never sees the JSON of the answer
-format or a memory as large as those of the `long` level.
+The base model learns to name the session and the place that a question asks for, seldom in the JSON of the answer
+format, and to resolve on which day a session's visit was. It is seldom asked for both at once, and never sees a memory
+as large as those of the `long` level.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -35,7 +37,9 @@ MEMORIES_PER_STEP = 16
 QUESTIONS_PER_MEMORY = 8
 # Sessions in a memory, and in what words they tell: dates are compared before they are computed.
 PLACE_SHARE = 0.8  # of the questions
-LATER_SHARE = 0.05  # of the talks of an earlier day, whose places are asked for all the same
+LATER_SHARE = 0.07  # of the talks of an earlier day, whose places are asked for all the same
+# Of the replies. A model that can be downloaded knows JSON; where this one did not, SFT lost on some seeds how to choose.
+JSON_SHARE = 0.125
 MIXED = ("Today",) * 3 + tuple(TOLD)
 STAGES = (((2, 3, 4), ("Today",)), ((3, 4, 5), MIXED), ((4, 5, 6), MIXED), ((5, 6), MIXED))
 SILENT = ("Which", "day", "does", "tell", "of", "On", "which", "place", "did", "visit", "visited", "I", "Question")
@@ -96,15 +100,15 @@ def conversation(rng: random.Random, sessions: int, told: Sequence[str]) -> list
     day that has to be resolved first is for the later stages, but for a few questions. Were each session asked for
     once, the last ones could be guessed from what is left, and choosing would not be learned.
 
-    >>> for message in conversation(random.Random(0), 2, ["Today"])[:4]:
+    >>> for message in conversation(random.Random(1), 2, ["Today"])[:4]:
     ...     print(message["content"])
-    2024-03-15 Cyrus: Today (session_8) I visited Halvard.
-    2024-03-19 Cyrus: Today (session_16) I visited Ardmoor.
+    2024-03-11 Anna: Today (session_7) I visited Corrinth.
+    2024-03-17 Anna: Today (session_16) I visited Brinmar.
     <BLANKLINE>
-    Question: Which day does session_16 tell of?
-    See session_16: was 2024-03-19.
-    On 2024-03-15, which place did Cyrus visit?
-    See session_8: was Halvard.
+    Question: On 2024-03-11, which place did Anna visit?
+    See session_7: was Corrinth.
+    Which day does session_7 tell of?
+    See session_7: was 2024-03-11.
     """
     talks = draw_memory(rng, sessions, told)
     ordered = sorted(rng.sample(talks, sessions), key=lambda talk: talk.day)
@@ -120,17 +124,17 @@ def conversation(rng: random.Random, sessions: int, told: Sequence[str]) -> list
             name = rng.choice(list(by_name))
             asked, found = f"Which day does {name} tell of?", iso(by_name[name].visit_day)
         messages.append({"role": "user", "content": asked} if messages else prompt(by_name, asked)[0])
-        messages.append({"role": "assistant", "content": reply(name, found)})
+        messages.append({"role": "assistant", "content": reply(name, found, as_json=rng.random() < JSON_SHARE)})
     return messages
 
 
-def reply(name: str, found: str) -> str:
-    """What the base model learns to say: its words stand where those of the JSON will stand, so that little else is new.
+def reply(name: str, found: str, as_json: bool) -> str:
+    """What the base model learns to say: the session second and what was found fourth of all tokens, in words or JSON.
 
-    >>> reply("session_3", "Fenwick")
+    >>> reply("session_3", "Fenwick", as_json=False)
     'See session_3: was Fenwick.'
     """
-    return f"See {name}: was {found}."
+    return json.dumps({"selected_memory": [name], "answer": found}) if as_json else f"See {name}: was {found}."
 
 
 def measure(records: Sequence[Record], completions: Sequence[str]) -> dict[str, float | int]:
@@ -183,7 +187,7 @@ WORLD = World(
     generate=generate,
     tokenizer=world_tokenizer,
     conversations=conversations,
-    base_steps=700,
+    base_steps=1200,
     convolution_words=5,
     max_new_tokens=12,  # one session and the answer take 6
     measure=measure,

@@ -38,32 +38,35 @@ def test_conversations_are_about_training_contexts_and_quote_them():
 
 def test_replies_about_a_memory_follow_from_its_words():
     rng = random.Random(4)
-    asked_again, kinds = 0, {"place": 0, "later place": 0, "day": 0}
+    asked_again, kinds = 0, {"place": 0, "later place": 0, "day": 0, "json": 0}
     for _ in range(200):
-        talk = memory.conversation(rng, 4, tuple(TOLD))
+        talk = memory.conversation(rng, 4, memory.MIXED)
         places, days = {}, {}
         for line in talk[0]["content"].split("\n\n")[0].splitlines():
             when, speaker, rest = line.split(" ", 2)
             words, _, rest = rest.partition(" (")
             day = (date.fromisoformat(when) - timedelta(days=TOLD[words])).isoformat()
             name, _, place = rest.partition(") I visited ")
-            places[day, speaker.rstrip(":")] = f"See {name}: was {place}", words
-            days[name] = f"See {name}: was {day}."
+            places[day, speaker.rstrip(":")] = name, place.rstrip("."), words
+            days[name] = day
         assert len(places) == len(days) == 4
         questions = [message["content"].rpartition("Question: ")[2] for message in talk[::2]]
         for question, reply in zip(questions, talk[1::2], strict=True):
             words = question.replace(",", "").split()
             if words[0] == "On":
-                expected, told = places[words[1], words[5]]
+                name, found, told = places[words[1], words[5]]
                 kinds["place" if told == "Today" else "later place"] += 1
             else:
-                expected = days[words[3]]
+                name, found = words[3], days[words[3]]
                 kinds["day"] += 1
-            assert reply["content"] == expected
+            as_json = reply["content"].startswith("{")
+            assert reply["content"] == memory.reply(name, found, as_json)
+            kinds["json"] += as_json
         asked_again += len(questions) - len(set(questions))
     assert asked_again > 0, "what has been asked for must say nothing about what will be"
     assert 0 < kinds["later place"] < kinds["place"] / 2, "to resolve and to choose at once is left to later stages"
     assert kinds["day"] > 100
+    assert 100 < kinds["json"] < 300, "of 1,600 replies"
 
 
 @pytest.mark.parametrize("task", WORLDS)
