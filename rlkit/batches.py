@@ -31,8 +31,8 @@ class Batches:
     """`rounds` draws of `rows_per_round` rows each; a round feeds `steps_per_round` optimizer steps (or a part of one).
 
     For GRPO a row is a prompt, sampled `generations` times; for SFT a round is one optimizer step. Where SFT packs its
-    rows, a round is one row, `completions_per_round` counts the packed sequences of an optimizer step, and `steps` is
-    None: it is known when the rows are packed.
+    rows, the rounds hold the rows that they would without packing, but an optimizer step takes `completions_per_round`
+    sequences of several rows each; `steps` is then None, because it is known when the rows are packed.
     """
 
     steps: int | None
@@ -111,7 +111,7 @@ def batches(config: Config, world_size: int, rows: int) -> Batches:
 
 
 def _packed(config: Config, rows: int, sequences: int) -> Batches:
-    """Rows one by one: how many of them an optimizer step takes depends on their lengths."""
+    """The rounds of a run without packing; how many rows an optimizer step takes depends on their lengths."""
     get = config.setting
     if get("max_steps") != -1:
         raise ConfigError(
@@ -128,8 +128,7 @@ def _packed(config: Config, rows: int, sequences: int) -> Batches:
             f"train.packing_strategy: {get('packing_strategy')!r} would cut completions from their prompts; take it out: rows are "
             "packed whole and in planned order."
         )
-    draws = _steps(config, rows, 1, 1.0)
-    return Batches(None, draws, 1, 1, sequences, 1.0)
+    return Batches(None, _steps(config, rows, sequences, 1.0), sequences, 1, sequences, 1.0)
 
 
 def _steps(config: Config, rows: int, per_round: int, steps_per_round: float) -> int:

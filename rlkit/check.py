@@ -44,6 +44,7 @@ class Findings:
     gold_short_rows: int = 0
     lengths: dict[str, dict[str, float]] = field(default_factory=dict)
     counted_in: str = "words"
+    longest_completion: int = 0  # of the rows that SFT trains on
     batches: Batches | None = None
     preview: Preview | None = None
     warnings: list[str] = field(default_factory=list)
@@ -93,6 +94,7 @@ def _lengths(config: Config, sources: Sources, count: Callable[[str], int], limi
             lengths[name].append(sum(count(message["content"]) for message in prompt_of(record, config.prompt.system)))
             if config.method == "sft":
                 check_demonstration(name, record)
+                found.longest_completion = max(found.longest_completion, count(str(record.get("completion"))))
     for name, counts in lengths.items():
         over = sum(length > config.prompt.max_tokens for length in counts) if config.prompt.max_tokens else 0
         found.lengths[name] = {"median": median(counts), "max": max(counts), "over": over}
@@ -104,7 +106,7 @@ def _as_shown(config: Config, sources: Sources, found: Findings) -> Sources:
         if not shortens(config):
             return sources
         found.warnings.append(
-            "which rows fit into their prompts is known only with the model's tokenizer: what is said here of golds, rounds "
+            "which rows fit into their lengths is known only with the model's tokenizer: what is said here of golds, batches "
             "and curriculum holds for all rows."
         )
         return sources
@@ -195,11 +197,13 @@ def _window(config: Config, found: Findings) -> None:
             )
     longest = max((length["max"] for length in found.lengths.values()), default=0)
     longest = min(longest, config.prompt.max_tokens or longest)
-    answer = config.setting("max_completion_length") if config.method == "grpo" else 0
-    if positions and longest + answer > positions:
+    grpo = config.method == "grpo"
+    answer = config.setting("max_completion_length") if grpo else found.longest_completion
+    limit = None if grpo else config.setting("max_length")
+    if positions and min(longest + answer, limit or math.inf) > positions:
         found.warnings.append(
             f"prompts of up to {longest:,.0f} {found.counted_in} and completions of up to {answer:,} do not fit into the model's "
-            f"{positions:,} positions; lower prompt.max_tokens or train.max_completion_length."
+            f"{positions:,} positions; lower prompt.max_tokens or train.max_{'completion_' if grpo else ''}length."
         )
 
 
@@ -249,9 +253,9 @@ def _sums(config: Config, sums: Batches) -> str:
     if sums.steps is not None:
         return f"{sums.rows_per_round:,} rows a step, {sums.steps:,} optimizer steps"
     return (
-        f"{sums.rounds:,} rows in planned order, packed into sequences of up to {config.setting('max_length'):,} tokens, "
-        f"{sums.completions_per_round:,} sequences a step; how many steps that makes is known when they are packed, and a "
-        "step of the curriculum is one row"
+        f"{sums.rounds * sums.rows_per_round:,} rows in planned order, packed into sequences of up to "
+        f"{config.setting('max_length'):,} tokens, {sums.completions_per_round:,} sequences an optimizer step; how many steps "
+        f"that makes is known when they are packed, and a step of the curriculum is {sums.rows_per_round:,} rows"
     )
 
 

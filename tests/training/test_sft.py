@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from rlkit import cli
 from rlkit.batches import batches
 from rlkit.config import load_config
 from rlkit.errors import ConfigError
+from rlkit.fitting import fitted
 from rlkit.runs import Run
 from rlkit.sources import in_order, load_sources, plan_rows
 from rlkit.training import common
@@ -93,6 +95,19 @@ def test_packed_sequences_are_planned_rows_one_after_the_other(tmp_path: Path) -
     assert trainer.train().global_step == steps
 
 
+def test_packing_leaves_the_plan_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {"per_device_train_batch_size": 4, "num_train_epochs": 2}
+    config = load_config(write_config(tmp_path, demonstrations(24), train=sizes))
+    packing = load_config(
+        write_config(tmp_path, demonstrations(24), train={**sizes, "packing": True, "max_length": 400})
+    )
+    rows = load_sources(config)
+    assert plan_rows(config, rows, 1)[0].fingerprint() == plan_rows(packing, rows, 1)[0].fingerprint()
+    assert cli.main(["check", str(tmp_path / "sft.yaml")]) == 0
+    shown = capsys.readouterr().out
+    assert "48 rows in planned order, packed into sequences of up to 400 tokens, 4 sequences an optimizer step" in shown
+
+
 @pytest.mark.parametrize(
     ("train", "message"),
     [
@@ -106,3 +121,31 @@ def test_packing_that_cannot_be_planned(tmp_path: Path, train: dict[str, Any], m
     with pytest.raises(ConfigError) as caught:
         batches(config, 1, 4)
     assert message in str(caught.value)
+
+
+def test_no_row_is_cut(tmp_path: Path) -> None:
+    """TRL's own default would cut rows at 1,024 tokens, and with them their answers."""
+    rows = demonstrations(4)
+    for row in rows:
+        row["context"] += [{"title": "", "text": "Nothing happened here. " * 300}]
+    tokenizer = qwen2()
+    tiny_model(tmp_path / "start", tokenizer)
+    for limit, kept in ((None, 4), (1500, 0)):
+        short = demonstrations(5)[4:] if limit else []
+        changes = {"max_steps": 1, "per_device_train_batch_size": 4, **({"max_length": limit} if limit else {})}
+        config = load_config(write_config(tmp_path, rows + short, train=changes))
+        name = str(tmp_path / "start")
+        tokenizer = common.load_tokenizer(name, config)
+        sources = fitted(config, load_sources(config), tokenizer)
+        assert sources.sizes() == {"rows": kept + len(short)}
+        planned = in_order(config, sources, *plan_rows(config, sources, 1))
+        trainer = sft_trainer(config, Run(config.output_dir), planned, name, tokenizer)
+        texts = [tokenizer.decode(row["input_ids"]) for row in trainer.train_dataset]
+        assert all(
+            text.endswith(f"{row}<|im_end|>\n") for text, row in zip(texts, planned.rows["completion"], strict=True)
+        )
+        if limit:
+            (dropped,) = sources.loaded["rows"].report.dropped
+            assert dropped == "prompt and completion are over train.max_length = 1500"
+        else:
+            assert min(len(row["input_ids"]) for row in trainer.train_dataset) > 1500
