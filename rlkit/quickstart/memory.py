@@ -27,6 +27,7 @@ from rlkit.data.dialogues import (
     question,
 )
 from rlkit.data.record import Record
+from rlkit.prompts import prompt_of
 from rlkit.quickstart.tokenizer import word_tokenizer
 from rlkit.quickstart.world import Message, World, mean
 
@@ -170,14 +171,10 @@ def is_right(record: Record) -> bool:
 
 
 def marks(record: Record) -> Sequence[str]:
-    """The names of the labelled sessions, and what was said in them."""
-    said = [
-        utterance["text"].partition(" I ")[2]
-        for session in record["sessions"]
-        if session["id"] in record["evidence"]
-        for utterance in session["utterances"]
-    ]
-    return [*record["evidence"], *said]
+    """What was said in the labelled sessions, as it stands in the prompt, and their names as they stand in a reply."""
+    lines = prompt_of(record, system=None)[0]["content"].splitlines()
+    said = [line[line.index(f"({name})") :] for name in record["evidence"] for line in lines if f"({name})" in line]
+    return [*said, *(f'"{name}"' for name in record["evidence"])]
 
 
 WORLD = World(
