@@ -85,7 +85,8 @@ def _golds(sample: Sample) -> list[Items]:
     return [(gold,) for gold in sample.golds]
 
 
-def _letters(items: Items) -> frozenset[str] | None:
+def read_letters(items: Items) -> frozenset[str] | None:
+    """The letters that a choice names, e.g. "B  C" or "B, C"; `None` where it names none or says something else."""
     letters: set[str] = set()
     for line in {line.strip() for item in items for line in item.splitlines()}:
         found = _letters_in_line(line)
@@ -146,7 +147,7 @@ def _overlap(given: str, wanted: str, tolerance: float) -> float:
 
 # How to read an answer of each kind (`None` where it is not of the kind), and how to compare two that could be read.
 _KINDS: dict[str, tuple[Callable[[Items], Any], Callable[[Any, Any, float], float]]] = {
-    "choice": (_letters, _same),
+    "choice": (read_letters, _same),
     "time": (_date, _same_date),
     "duration": (_duration, _same_duration),
     "order": (_order, _agreeing_positions),

@@ -9,8 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rewards.answers import _letters as read_letters
-from rewards.answers import temporal_answer
+from rewards.answers import read_letters, temporal_answer
 from rewards.sample import Sample
 from rlkit.evaluation.metrics.answers import answer_items, golds_of
 
