@@ -148,7 +148,11 @@ def main() -> None:
             f"server, four clients    {len(rows) / four:>8,.0f} rows/s, {alone / four:.2f} times in-process;",
             latency(seconds, alone / len(batches)),
         )
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = (used.ru_utime + used.ru_stime) / (2 * len(rows) + 8 * BATCH_ROWS)
+    print(f"CPU a row               {cpu / (alone_cpu / len(rows)):.2f} times in-process, the server's start included")
 
+    with serving(args.workers, PLACES) as port:
         codes, served, taken = crowd(port, bodies, expected, 10 * PLACES)
         print(
             f"{10 * PLACES} clients for {PLACES} places   {codes[200]} answered, {codes[429]} told to wait, other {codes.total() - codes[200] - codes[429]}; "
@@ -162,6 +166,7 @@ def main() -> None:
             print(f"{name} body          {status} after {1000 * (time.perf_counter() - start):.0f} ms")
             connection.close()
 
+        before, _ = throughput(port, bodies, expected, 4)
         hanging = [socket.create_connection(("127.0.0.1", port)) for _ in range(HANGING)]
         for i, client in enumerate(hanging):
             head = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
@@ -169,16 +174,10 @@ def main() -> None:
         time.sleep(0.2)
         again, _ = throughput(port, bodies, expected, 4)
         print(
-            f"with {HANGING} hanging clients {len(rows) / again:>8,.0f} rows/s, {four / again:.2f} times without them"
+            f"with {HANGING} hanging clients {len(rows) / again:>8,.0f} rows/s, {before / again:.2f} times without them"
         )
         for client in hanging:
             client.close()
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    served_rows = 3 * len(rows) + 8 * BATCH_ROWS + 10 * PLACES * BATCH_ROWS
-    cpu = (used.ru_utime + used.ru_stime) / served_rows
-    print(
-        f"CPU a row               {cpu / (alone_cpu / len(rows)):.2f} times in-process, the server's start and refusals included"
-    )
 
 
 def latency(seconds: list[float], batch: float) -> str:

@@ -223,10 +223,8 @@ def test_a_row_that_kills_its_process_costs_only_itself(obeying, tmp_path):
     rows[20]["completion"] = f"die-once {tmp_path / 'died'}"
     before = obeying.scorer.pool.restarts
     scores = obeying.scores(rows)
-    assert scores.pop(5) == {
-        "error": "row 6: the process that scored it died twice, killed or out of memory.",
-        "row": 6,
-    }
+    lost = scores.pop(5)
+    assert (lost["row"], "row 6: the process that scored it died, killed" in lost["error"]) == (6, True)
     assert [score.get("total") for score in scores] == [0.5] * 39
     assert obeying.scorer.pool.restarts - before == 3
     assert obeying.scores([record()])[0]["total"] == 0.5
@@ -242,11 +240,12 @@ def test_an_idle_process_that_is_killed_is_replaced(obeying):
 
 def test_a_deadline_costs_the_rows_that_are_late_only():
     rows = [record(i) for i in range(2 * CHUNK_ROWS)]
+    rows[1]["completion"] = "sleep 0.1"  # what is slow is handed over when it is done
     rows[3]["completion"] = "sleep 1000"
     with running_scorer(OBEYS, workers=2, deadline_seconds=4.0) as running:
         scores = running.scores(rows)
-        assert [i for i, score in enumerate(scores) if "error" in score] == list(range(3, CHUNK_ROWS))
-        assert scores[3]["error"].startswith("row 4: not scored within 4 s, the deadline of a request")
+        assert [i for i, score in enumerate(scores) if "error" in score] == list(range(2, CHUNK_ROWS))
+        assert scores[2]["error"].startswith("row 3: not scored within 4 s, the deadline of a request")
 
 
 def test_what_a_reward_raises_is_an_error_of_its_row(obeying):

@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import pickle
 import signal
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -20,6 +21,7 @@ from rlkit.errors import RlkitError
 from rlkit.serving.bodies import Row, error_row, score_row
 
 CHUNK_ROWS = 16  # the most a process is given at a time: enough to make messages cheap, few enough to be shared out
+FLUSH_SECONDS = 0.05  # results are handed over this often: a message a row would cost as much as scoring it
 START_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
@@ -73,24 +75,25 @@ class Pool:
 
     async def _score_chunk(self, rows: Sequence[Row], deadline: float, seconds: float) -> list[bytes]:
         results: list[bytes] = []
-        died_at = -1
-        while len(results) < len(rows):
-            results += await self._score_some(rows[len(results) :], deadline)
-            if len(results) == len(rows):
-                break
-            place = rows[len(results)][0]
+        alone = False
+        while rest := rows[len(results) :]:
+            # After a death the rows go one by one, so that it is known which of them kills.
+            asked = rest[:1] if alone else rest
+            given = await self._score_some(asked, deadline)
+            results += given
+            if len(given) == len(asked):
+                continue
             if asyncio.get_running_loop().time() >= deadline:
                 late = f"not scored within {seconds:g} s, the deadline of a request; send fewer rows at a time"
-                results += [error_row(i, f"row {i}: {late}.") for i, _ in rows[len(results) :]]
-            elif died_at == place:
-                results.append(
-                    error_row(place, f"row {place}: the process that scored it died twice, killed or out of memory.")
-                )
-            died_at = place
+                results += [error_row(place, f"row {place}: {late}.") for place, _ in rest[len(given) :]]
+            elif alone:
+                died = "the process that scored it died, killed or out of memory, and so did the next"
+                results.append(error_row(rest[0][0], f"row {rest[0][0]}: {died}."))
+            alone = True
         return results
 
     async def _score_some(self, rows: Sequence[Row], deadline: float) -> list[bytes]:
-        """The results of the rows up to the one at which the process died or the deadline passed."""
+        """The results of the first rows, fewer than were asked for where the process died or the deadline passed."""
         loop = asyncio.get_running_loop()
         try:
             worker = await asyncio.wait_for(self._idle.get(), deadline - loop.time())
@@ -107,7 +110,8 @@ class Pool:
             self._idle.put_nowait(worker)
         if len(results) < len(rows):
             self.restarts += 1
-            _log.warning("a worker process died at row %d of a request; another is started", rows[len(results)][0])
+            _log.warning("a worker process died and is replaced; rows %d to %d of a request are scored again, or late",
+                         rows[len(results)][0], rows[-1][0])  # fmt: skip
         return results
 
 
@@ -149,7 +153,7 @@ class _Worker:
             pipe = self._pipe if self._pipe is not None and self.pid() is not None else self.start()
             pipe.send_bytes(b"\n".join(b"%d %s" % row for row in rows))
             while len(results) < len(rows):
-                results.append(pipe.recv_bytes())
+                results += pipe.recv_bytes().split(b"\n")
         except (EOFError, OSError, RlkitError) as error:
             if isinstance(error, RlkitError):
                 _log.error("%s", error)
@@ -177,8 +181,15 @@ def _work(pipe: Connection, reward: Weighted) -> None:
     try:
         pipe.send_bytes(b"ready")
         while True:
+            results: list[bytes] = []
+            sent = time.monotonic()
             for line in pipe.recv_bytes().split(b"\n"):
                 place, _, text = line.partition(b" ")
-                pipe.send_bytes(score_row(reward, (int(place), text)))
+                results.append(score_row(reward, (int(place), text)))
+                if time.monotonic() - sent > FLUSH_SECONDS:
+                    pipe.send_bytes(b"\n".join(results))
+                    results, sent = [], time.monotonic()
+            if results:
+                pipe.send_bytes(b"\n".join(results))
     except (EOFError, OSError):  # the server is gone
         return

@@ -108,7 +108,7 @@ def test_processes_killed_under_load_cost_no_score(tmp_path):
                 if "error" in score:
                     lost += 1
                     assert score["row"] == i
-                    assert "died twice" in score["error"]
+                    assert "died, killed" in score["error"]
                 else:
                     assert score["total"] == 0.5
         assert killed
