@@ -23,12 +23,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlkit.distill.pipeline import distill
 from rlkit.distill.prompts import ask_reasoner
 from rlkit.distill.settings import parse_settings
 from rlkit.generation.endpoint import Endpoint
+from rlkit.generation.model import Conversation
 from rlkit.journal import Journal
 
 DELAY_SECONDS = 0.05
@@ -85,11 +86,35 @@ def record(number: int) -> dict[str, Any]:
     return {"id": f"q{number}", "question": question, "context": context, "golds": [name], "evidence": facts}
 
 
-def timed(calls: int, work: Callable[[], object]) -> tuple[float, float]:
+class Result(NamedTuple):
     """Calls a second, and this process's CPU milliseconds a call."""
+
+    rate: float
+    cpu_ms: float
+
+
+def timed(calls: int, work: Callable[[], object]) -> Result:
     start, used = time.perf_counter(), cpu_seconds()
     work()
-    return calls / (time.perf_counter() - start), 1000 * (cpu_seconds() - used) / calls
+    return Result(calls / (time.perf_counter() - start), 1000 * (cpu_seconds() - used) / calls)
+
+
+def whole_run(calls: int, url: str, rows: Path, folder: str) -> tuple[Result, Result]:
+    """`rlkit distill` up to its last answer, and with the judging and writing that come after it."""
+    stage = {"base_url": url, "model": "m", "concurrency": AT_ONCE // 2}
+    sources = {"rows": {"format": "records", "path": str(rows)}}
+    settings = parse_settings({"sources": sources, "reasoner": stage, "injector": stage, "output_dir": folder})
+    start, used = time.perf_counter(), cpu_seconds()
+    at_last_answer = (start, used)
+
+    def note(stage: str, answers: int) -> None:
+        nonlocal at_last_answer
+        at_last_answer = (time.perf_counter(), cpu_seconds())
+
+    distill(settings, progress=note)
+    ends = (at_last_answer, (time.perf_counter(), cpu_seconds()))
+    asking, whole = (Result(calls / (end - start), 1000 * (cpu - used) / calls) for end, cpu in ends)
+    return asking, whole
 
 
 def cpu_seconds() -> float:
@@ -97,7 +122,7 @@ def cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def bare_loop(url: str, bodies: list[dict[str, Any]]) -> Callable[[], object]:
+def bare_loop(url: str, bodies: list[dict[str, Any]]) -> Callable[[], None]:
     """32 threads that post and parse, with the HTTP library that the openai client itself uses."""
     try:
         import httpx2 as httpx
@@ -114,6 +139,11 @@ def bare_loop(url: str, bodies: list[dict[str, Any]]) -> Callable[[], object]:
     return work
 
 
+def ask_all(endpoint: Endpoint, conversations: list[Conversation], journal: Journal) -> None:
+    for _ in endpoint.complete(conversations, lambda number, reply: journal.put(f"reasoner:{number}", vars(reply))):
+        pass
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=2000)
@@ -127,46 +157,34 @@ def main() -> None:
     conversations = [ask_reasoner(record(number)) for number in range(args.calls)]
     bare = bare_loop(url, [{"model": "m", "messages": messages} for messages in conversations])
     endpoint = Endpoint(url, "m", concurrency=AT_ONCE)
-    found: dict[str, list[tuple[float, float]]] = {
-        "bare httpx loop": [],
-        "Endpoint, with journal": [],
-        "rlkit distill": [],
-    }
+    found: dict[str, list[Result]] = {}
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.jsonl"
-        rows.write_text(
-            "".join(json.dumps(record(number)) + "\n" for number in range(args.calls // 2)), encoding="utf-8"
-        )
+        lines = (json.dumps(record(number)) + "\n" for number in range(args.calls // 2))
+        rows.write_text("".join(lines), encoding="utf-8")
         for number in range(args.rounds + 1):
-            journal = Journal(Path(folder) / f"journal{number}.jsonl")
-            stage = {"base_url": url, "model": "m", "concurrency": AT_ONCE // 2}
-            settings = parse_settings(
-                {
-                    "sources": {"rows": {"format": "records", "path": str(rows)}},
-                    "reasoner": stage,
-                    "injector": stage,
-                    "output_dir": f"{folder}/out{number}",
-                }
-            )
-
-            def ask(kept: Journal = journal) -> None:
-                for _ in endpoint.complete(conversations, lambda n, reply: kept.put(f"reasoner:{n}", vars(reply))):
-                    pass
-
-            results = [timed(args.calls, bare), timed(args.calls, ask), timed(args.calls, partial(distill, settings))]
+            kept = Journal(f"{folder}/journal{number}.jsonl")
+            asked = partial(ask_all, endpoint, conversations, kept)
+            asking, whole = whole_run(args.calls, url, rows, f"{folder}/out{number}")
+            results = {
+                "bare httpx loop": timed(args.calls, bare),
+                "Endpoint, with journal": timed(args.calls, asked),
+                "rlkit distill, asking": asking,
+                "rlkit distill, all of it": whole,
+            }
             if number:  # the first round warms up: connections, the converted source
-                for values, result in zip(found.values(), results, strict=True):
-                    values.append(result)
+                for name, result in results.items():
+                    found.setdefault(name, []).append(result)
     server.kill()
     print(
-        f"{args.calls:,} calls, {AT_ONCE} at a time, {DELAY_SECONDS * 1000:g} ms each: ideal {IDEAL:.0f}/s; medians of {args.rounds}"
+        f"{args.calls:,} calls, {AT_ONCE} at a time, {1000 * DELAY_SECONDS:g} ms each; medians of {args.rounds} rounds"
     )
-    limit = statistics.median(rate for rate, _ in found["bare httpx loop"])
+    limit = statistics.median(result.rate for result in found["bare httpx loop"])
     for name, values in found.items():
-        rate, cpu = (statistics.median(column) for column in zip(*values, strict=True))
-        print(
-            f"{name:<24}{rate:>6.0f}/s  {rate / IDEAL:.2f} of the ideal  {rate / limit:.2f} of the bare loop  {cpu:.2f} ms CPU a call"
-        )
+        rate = statistics.median(result.rate for result in values)
+        cpu = statistics.median(result.cpu_ms for result in values)
+        ratios = f"{rate / IDEAL:.2f} of the ideal {IDEAL:.0f}/s, {rate / limit:.2f} of the bare loop"
+        print(f"{name:<26}{rate:>4.0f} calls/s: {ratios}; {cpu:.2f} ms CPU a call")
     print(f"load of the machine in the last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 

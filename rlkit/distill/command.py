@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,15 +51,12 @@ def _bars() -> Iterator[Callable[[str, int], None]]:
     from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:,} answers"), TimeElapsedColumn())
-    lock = threading.Lock()
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
 
         def show(stage: str, answers: int) -> None:
-            with lock:
-                task = tasks.get(stage)
-                if task is None:
-                    task = tasks[stage] = bar.add_task(stage, total=None)
-            bar.update(task, completed=answers)
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=None)
+            bar.update(tasks[stage], completed=answers)
 
         yield show

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict
@@ -85,6 +86,7 @@ class _Answers:
         self.unanswered: dict[str, Mapping[str, Any]] = {}
         self.new = {REASONER: 0, INJECTOR: 0}
         self._progress = progress
+        self._lock = threading.Lock()
 
     def recall(self, key: str) -> Mapping[str, Any] | None:
         return self.unanswered.get(key) or self.journal.get(key)
@@ -99,8 +101,9 @@ class _Answers:
             self.unanswered[ask.key] = value
         else:
             self.journal.put(ask.key, value)
-        self.new[ask.stage] += 1
-        self._progress(ask.stage, self.new[ask.stage])
+        with self._lock:
+            self.new[ask.stage] += 1
+            self._progress(ask.stage, self.new[ask.stage])
 
 
 def _ask_all(
@@ -110,10 +113,11 @@ def _ask_all(
 
     The second model works on what the first has answered so far.
     """
-    ready: deque[Place] = deque()  # records whose reasoning is there; places, as they may be all of the data
+    # Records whose reasoning is there. Of those that need no new one only the places, as they may be all of the data.
+    ready: deque[tuple[Place, Record | None]] = deque()
     rejected: dict[Place, Rejected] = {}
 
-    def first_questions() -> Iterator[tuple[Place, Ask]]:
+    def first_questions() -> Iterator[tuple[Place, Record, Ask]]:
         seen: set[str] = set()
         for place, record in _walk(loaded):
             first = steps.first(record)
@@ -124,26 +128,30 @@ def _ask_all(
                 continue
             seen.add(first.content)
             if answers.known(first.key):
-                ready.append(place)
+                ready.append((place, None))
             else:
-                yield place, first
+                yield place, record, first
 
-    def second_questions() -> Iterator[tuple[Place, Ask]]:
-        for place in reasoned:
-            ready.append(place)
+    def second_questions() -> Iterator[tuple[Place, Record, Ask]]:
+        for item in reasoned:
+            ready.append(item)
             yield from questions_of_ready()
         yield from questions_of_ready()
 
-    def questions_of_ready() -> Iterator[tuple[Place, Ask]]:
+    def questions_of_ready() -> Iterator[tuple[Place, Record, Ask]]:
         while ready:
-            place = ready.popleft()
-            outcome = steps.step(to_record(loaded[place.source].rows[place.number]), answers.recall)
+            place, record = ready.popleft()
+            if record is None:
+                record = to_record(loaded[place.source].rows[place.number])
+            outcome = steps.step(record, answers.recall)
             if isinstance(outcome, Ask):
-                yield place, outcome
+                yield place, record, outcome
 
     reasoned = _complete(models[REASONER], first_questions(), answers)
     if not any(isinstance(model, Endpoint) for model in models.values()):
-        ready.extend(reasoned)  # two models on one machine take turns once, not at every batch
+        ready.extend(
+            (place, None) for place, _ in reasoned
+        )  # two models on one machine take turns once, not at every batch
     injected = _complete(models[INJECTOR], second_questions(), answers)
     with contextlib.closing(reasoned), contextlib.closing(injected):
         for _ in injected:
@@ -157,21 +165,23 @@ def _walk(loaded: Mapping[str, Loaded]) -> Iterator[tuple[Place, Record]]:
             yield Place(name, number), record
 
 
-def _complete(model: Model, questions: Iterator[tuple[Place, Ask]], answers: _Answers) -> Generator[Place, None, None]:
-    """The places of records as their answers come in; each answer is kept before."""
-    under_way: dict[int, tuple[Place, Ask]] = {}
+def _complete(
+    model: Model, questions: Iterator[tuple[Place, Record, Ask]], answers: _Answers
+) -> Generator[tuple[Place, Record], None, None]:
+    """The records as their answers come in; each answer is kept before."""
+    under_way: dict[int, tuple[Place, Record, Ask]] = {}
 
     def conversations() -> Iterator[Conversation]:
-        for number, (place, ask) in enumerate(questions):
-            under_way[number] = place, ask
+        for number, (place, record, ask) in enumerate(questions):
+            under_way[number] = place, record, ask
             yield ask.messages
 
     def keep(number: int, reply: Reply) -> None:
-        answers.keep(under_way[number][1], reply)
+        answers.keep(under_way[number][2], reply)
 
-    replies = model.complete(conversations(), keep)
-    for number, _ in enumerate(replies):
-        yield under_way.pop(number)[0]
+    for number, _ in enumerate(model.complete(conversations(), keep)):
+        place, record, _ = under_way.pop(number)
+        yield place, record
 
 
 def _write(

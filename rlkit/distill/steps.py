@@ -138,8 +138,12 @@ class Steps:
         return Kept(sample.completion, len(facts), placed.aligned)
 
     def _ask(self, stage: str, record: Mapping[str, Any], messages: Conversation) -> Ask:
-        asked = json.dumps([self.identities[stage], messages], sort_keys=True, default=str)
-        return Ask(stage, f"{stage}:{record['id']}:{hashlib.sha256(asked.encode()).hexdigest()[:32]}", messages)
+        asked = hashlib.blake2b(json.dumps(self.identities[stage]).encode(), digest_size=16)
+        for message in messages:  # JSON, so that no two lists of messages run into the same text
+            asked.update(
+                json.dumps([message["role"], message["content"]], ensure_ascii=False).encode("utf-8", "replace")
+            )
+        return Ask(stage, f"{stage}:{record['id']}:{asked.hexdigest()}", messages)
 
 
 def row_of(record: Mapping[str, Any], completion: str, system: str | None) -> dict[str, Any]:

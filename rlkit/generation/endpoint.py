@@ -6,6 +6,7 @@ key is read from an environment variable, so that no config, log or run folder c
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import logging
@@ -199,7 +200,7 @@ class Endpoint:
                 failed.set()
                 raise
 
-        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="endpoint")
+        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="endpoint", initializer=_share_one_core)
         try:
             for item in items:
                 waiting.append(pool.submit(start, item))
@@ -225,6 +226,17 @@ class Endpoint:
 
     def _error(self, happened: str, way_out: str, about: str = "") -> EndpointError:
         return EndpointError(f"{self.model} at {self.base_url} {happened}; {way_out}.", about)
+
+
+def _share_one_core() -> None:
+    """Keep this thread on the core of its pool's other threads, which could not run at the same time anyway.
+
+    Spread over several cores, threads that wait for the interpreter's lock cost half as much again as the requests.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        with contextlib.suppress(OSError):
+            cores = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
 
 
 def _import_openai() -> Any:
