@@ -16,6 +16,7 @@ from typing import Any, cast
 from rlkit.errors import ConfigError, nearest
 from rlkit.fields import declared_fields, declared_types
 from rlkit.plain import flat, frozen, plain
+from rlkit.training.alarm_options import Alarms
 from rlkit.yaml_files import override as _override
 from rlkit.yaml_files import read_yaml_file
 
@@ -61,7 +62,7 @@ class Config:
     shares (one source needs none), `rewards` the parts of a GRPO run (absent: the preset of `task`); `model` and `train`
     are TRL's fields, `scratch` describes a randomly initialised model instead of a pretrained one. `tag_tokens` adds the
     tags of the CARE format to the model's vocabulary. At most `samples_per_step` completions a step are written to
-    samples.jsonl.
+    samples.jsonl. `alarms` says how a GRPO run is watched (absent: by the defaults, `False`: not at all).
     """
 
     method: str
@@ -76,6 +77,7 @@ class Config:
     curriculum: Mapping[str, Any] | None = None
     rewards: str | Mapping[str, Any] | None = None
     samples_per_step: int = 64
+    alarms: Mapping[str, Any] | bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are saved with the run."""
@@ -89,6 +91,11 @@ class Config:
     def trl_settings(self) -> dict[str, Any]:
         """The TRL training fields that the config sets, and those for which we have a default."""
         return {**_DEFAULTS[self.method], **plain(self.train)}
+
+    @property
+    def watched(self) -> Alarms | None:
+        """How the run is watched, None where it is not; SFT has no reward that could be cheated."""
+        return Alarms.from_config(plain(self.alarms)) if self.method == "grpo" else None
 
     @property
     def output_dir(self) -> Path:
@@ -157,6 +164,7 @@ def parse_config(values: Mapping[str, Any], *, where: str = "config", default_na
         else frozen(_mapping(given["curriculum"], f"{where}: curriculum")),
         rewards=frozen(rewards),
         samples_per_step=_count(given.get("samples_per_step", Config.samples_per_step), f"{where}: samples_per_step"),
+        alarms=_alarms(given.get("alarms"), method, f"{where}: alarms"),
     )
 
 
@@ -281,6 +289,13 @@ def _memory(section: Any, where: str) -> dict[str, Any]:
 
     Candidates.from_config(section, where)  # its options are checked where they are declared
     return dict(section)
+
+
+def _alarms(section: Any, method: str, where: str) -> Any:
+    if section is not None and method != "grpo":
+        raise ConfigError(f"{where}: given, but method {method} has no reward to watch; take it out.")
+    Alarms.from_config(section, where)  # its options are checked where they are declared
+    return frozen(section)
 
 
 def _tag_tokens(value: Any, task: str, where: str) -> bool:

@@ -5,6 +5,7 @@
     start_model/       what is trained, where the config makes a model of its own: `scratch:`, `tag_tokens: true`
     metrics.jsonl      one line a logged step
     samples.jsonl      logged completions with prompt, labels and score
+    alarms.jsonl       what looked wrong, with figures and completions; there is none before the first alarm
     checkpoint-N/      TRL's checkpoints; complete ones hold rlkit.json
     adapter/           what LoRA has trained, without the model that it changes
     model/             the trained model, whole
@@ -52,6 +53,10 @@ class Run:
     @property
     def samples(self) -> Path:
         return self.folder / "samples.jsonl"
+
+    @property
+    def alarms(self) -> Path:
+        return self.folder / "alarms.jsonl"
 
     @property
     def model(self) -> Path:
@@ -147,7 +152,7 @@ def start(run: Run, config: Config, world_size: int) -> int:
             shutil.rmtree(folder)
     newest = run.checkpoint()
     step = (step_of(newest) or 0) if newest else 0
-    for journal in (run.metrics, run.samples):
+    for journal in (run.metrics, run.samples, run.alarms):
         cut(journal, step)
     return step
 

@@ -6,6 +6,7 @@ Everything that can be wrong with config, data or rewards is found before a mode
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from typing import Any
@@ -15,8 +16,10 @@ from rewards.config import from_config as rewards_from_config
 from rlkit.config import Config, lacking, load_config
 from rlkit.errors import ConfigError
 from rlkit.fitting import fitted
+from rlkit.held_out import held_out_rows, held_out_sources
 from rlkit.runs import Run, open_run, release, start, write_json
 from rlkit.sources import Planned, Sources, check_demonstration, in_order, load_sources, plan_rows
+from rlkit.training.figures import measure_of
 
 _log = logging.getLogger(__name__)
 
@@ -31,9 +34,12 @@ def main(args: argparse.Namespace) -> int:
     run = train(load_config(args.config, args.overrides), resume=args.resume)
     from rlkit.training import processes
 
-    if processes.rank() == 0:
-        print(f"done: {run.folder} (model: {run.model})", file=sys.stderr)
-    return 0
+    if processes.rank() != 0:  # the first process writes done.json last, perhaps after this one has come here
+        return 0
+    stopped = json.loads(run.done.read_text(encoding="utf-8")).get("stopped")
+    ended = f"stopped by alarm {stopped}, see {run.alarms}" if stopped else "done"
+    print(f"{ended}: {run.folder} (model: {run.model})", file=sys.stderr)
+    return 1 if stopped else 0
 
 
 def train(config: Config, *, resume: bool = False) -> Run:
@@ -67,6 +73,9 @@ def preflight(config: Config, world_size: int = 1, must_exist: bool = False) -> 
     open_run(config, world_size=world_size, must_exist=must_exist)
     sources = load_sources(config)
     plan_rows(config, sources, world_size)
+    held_out_sources(config, sources)
+    if config.watched is not None:
+        measure_of(config.watched.correct)
     if config.method == "sft":
         for name, record in sources.records():
             check_demonstration(name, record)
@@ -91,7 +100,11 @@ def _train(config: Config, run: Run, reward: Weighted | None, sources: Sources, 
     else:
         from rlkit.training.grpo import train_grpo
 
-        train_grpo(config, run, reward, planned, model, tokenizer)
+        held_out = held_out_sources(config, sources)
+        if held_out is not None:
+            processes.first(lambda: len(held_out_rows(config, held_out, tokenizer)))  # fills the cache once, for all
+        probe = None if held_out is None else held_out_rows(config, held_out, tokenizer)
+        train_grpo(config, run, reward, planned, model, tokenizer, probe)
 
 
 def _plan(config: Config, run: Run, sources: Sources, tokenizer: Any, world: int) -> Planned:

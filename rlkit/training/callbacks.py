@@ -95,4 +95,5 @@ def _headline(logs: dict[str, Any]) -> dict[str, float]:
     """The few numbers that tell how it goes: reward and its parts, or the loss."""
     named = {"reward": "reward"} if "reward" in logs else {"loss": "loss"}
     named.update({k: k.split("/")[1] for k in logs if k.startswith("rewards/") and k.endswith("/mean")})
+    named["eval_watch/correct"] = "held-out rows right"
     return {label: float(logs[key]) for key, label in named.items() if logs.get(key) is not None}

@@ -114,8 +114,11 @@ def adapter_options(config: Config, name: str, tokenizer: Any) -> dict[str, Any]
     return {"peft_config": adapter, "quantization_config": get_quantization_config(model)}
 
 
-def finish(trainer: Any, run: Run, facts: Mapping[str, Any]) -> None:
-    """Train from the newest complete checkpoint or from the start, save the model, and write done.json last."""
+def finish(trainer: Any, run: Run, facts: Mapping[str, Any], outcome: Mapping[str, Any] | None = None) -> None:
+    """Train from the newest complete checkpoint or from the start, save the model, and write done.json last.
+
+    `outcome` is what training itself adds to done.json.
+    """
     checkpoint = run.checkpoint()
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -127,7 +130,7 @@ def finish(trainer: Any, run: Run, facts: Mapping[str, Any]) -> None:
     if trainer.is_world_process_zero():
         trainer.processing_class.save_pretrained(str(run.model))
         seconds = round(time.monotonic() - started, 1)
-        write_json(run.done, {"steps": trainer.state.global_step, "seconds": seconds, **facts})
+        write_json(run.done, {"steps": trainer.state.global_step, "seconds": seconds, **facts, **(outcome or {})})
 
 
 def merge(trainer: Any, adapter: Path, folder: Path) -> None:

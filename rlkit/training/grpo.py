@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rewards import Sample, Score, Weighted
 from rewards.adapters import for_trl
@@ -14,13 +14,35 @@ from rlkit.sources import Planned
 from rlkit.training import common, processes
 from rlkit.training.callbacks import Journal, Progress
 from rlkit.training.tags import complete_head
+from rlkit.training.watch import Watch, probed_trainer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
-def train_grpo(config: Config, run: Run, reward: Weighted, planned: Planned, model: str, tokenizer: Any) -> None:
-    """Run TRL's GRPOTrainer over the planned rows, in their order."""
+def train_grpo(
+    config: Config,
+    run: Run,
+    reward: Weighted,
+    planned: Planned,
+    model: str,
+    tokenizer: Any,
+    held_out: Dataset | None = None,
+) -> None:
+    """Run TRL's GRPOTrainer over the planned rows, in their order, watched as the config says."""
     from trl import GRPOConfig, GRPOTrainer
 
-    functions, weights = for_trl(reward, observe=SampleLog(run, config.samples_per_step))
+    options = config.watched
+    watch = None if options is None else Watch(run, options, reward, planned.batches.generations)
+    log = SampleLog(run, config.samples_per_step)
+
+    def observe(samples: Sequence[Sample], scores: Sequence[Score], context: dict[str, Any]) -> None:
+        if watch is not None:
+            watch.observe(samples, scores, context)
+        if watch is None or not watch.held_out:
+            log(samples, scores, context)
+
+    functions, weights = for_trl(reward, observe=observe)
     args = common.trl_arguments(
         GRPOConfig,
         config,
@@ -28,19 +50,21 @@ def train_grpo(config: Config, run: Run, reward: Weighted, planned: Planned, mod
         reward_weights=weights,
         shuffle_dataset=False,
         remove_unused_columns=False,
+        **({} if watch is None or held_out is None else watch.probing()),
     )
-    trainer = GRPOTrainer(
+    trainer = (GRPOTrainer if watch is None else probed_trainer(watch))(
         model=model,
         reward_funcs=list(functions),
         args=args,
         train_dataset=planned.rows.with_transform(planned.with_prompt),
+        eval_dataset=held_out,
         processing_class=tokenizer,
-        callbacks=[Journal(run, planned.facts), Progress("grpo")],
+        callbacks=[Journal(run, planned.facts), Progress("grpo"), *([] if watch is None else [watch])],
         **common.adapter_options(config, model, tokenizer),
     )
     complete_head(trainer.model)
     common.quiet(trainer)
-    common.finish(trainer, run, planned.facts)
+    common.finish(trainer, run, planned.facts, {} if watch is None else watch.outcome)
 
 
 class SampleLog:
