@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from runs_for_real import MODEL, ROOT, finish, lines, write_config
+from runs_for_real import ROOT, finish, lines, write_config
 
 from rlkit.data.synthetic import generate
 
@@ -44,28 +44,16 @@ def test_lora_gives_an_adapter_and_a_whole_model(tmp_path: Path) -> None:
 
 def test_sft_with_everything_resumes_to_the_bit(tmp_path: Path) -> None:
     """LoRA, tags as tokens and packing; a run whose last checkpoint and model are gone ends as it did before."""
-    rows = [json.dumps(row) for row in generate("hard", rows=48, seed=3, demonstrations=True)]
-    (tmp_path / "demos.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    values = {
-        "method": "sft",
-        "scratch": {**MODEL, "max_position_embeddings": 512},
-        "tag_tokens": True,
-        "model": {"use_peft": True, "lora_r": 4, "lora_target_modules": "all-linear"},
-        "sources": {"demos": {"format": "records", "path": "demos.jsonl"}},
-        "prompt": {"system": None},
-        "train": {"packing": True, "max_length": 300, "num_train_epochs": 1, "per_device_train_batch_size": 2,
-                  "learning_rate": 1e-2, "save_steps": 4, "gradient_checkpointing": False, "output_dir": "run"},
-    }  # fmt: skip
-    (tmp_path / "sft.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    finish(tmp_path, *TRAIN, "sft.yaml")
-    run = tmp_path / "run"
+    config = str(ROOT / "configs/quickstart/sft_lora.yaml")
+    finish(tmp_path, *TRAIN, config)
+    run = tmp_path / "runs/sft_lora"
     steps = json.loads((run / "done.json").read_text())["steps"]
-    assert steps > 4
+    assert 10 < steps < 100 / 4  # 400 rows, of which 4 make a step without packing
     weights = (run / "model/model.safetensors").read_bytes()
     (run / "done.json").unlink()
     for gone in (run / "model", run / "adapter", *run.glob(f"checkpoint-{steps}")):
         shutil.rmtree(gone)
-    finish(tmp_path, *TRAIN, "sft.yaml", "--resume")
+    finish(tmp_path, *TRAIN, config, "--resume")
     assert (run / "model/model.safetensors").read_bytes() == weights
     assert [row["step"] for row in lines(run / "metrics.jsonl")] == list(range(1, steps + 1))
 
