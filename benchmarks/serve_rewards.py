@@ -55,7 +55,8 @@ def serving(workers: int, places: int) -> Iterator[int]:
         yield int(re.search(r":(\d+)/score", server.stdout.readline())[1])
     finally:
         server.terminate()
-        print(f"the server ended with exit code {server.wait()}")
+        if server.wait() != 0:
+            raise SystemExit(f"the server ended with exit code {server.returncode}")
 
 
 def post(connection: http.client.HTTPConnection, body: bytes) -> tuple[int, bytes, str | None]:
@@ -136,6 +137,9 @@ def main() -> None:
         f"{len(rows):,} rows in {len(batches)} batches of {BATCH_ROWS}, {sum(map(len, bodies)) / 1e6:.0f} MB, {cores()} cores"
     )
     print(f"in this process         {len(rows) / alone:>8,.0f} rows/s")
+    with serving(args.workers, PLACES):
+        pass
+    start_cpu = cpu_of_children()
     with serving(args.workers, PLACES) as port:
         throughput(port, bodies[:8], expected[:8], 2)
         one, seconds = throughput(port, bodies, expected, 1)
@@ -148,9 +152,8 @@ def main() -> None:
             f"server, four clients    {len(rows) / four:>8,.0f} rows/s, {alone / four:.2f} times in-process;",
             latency(seconds, alone / len(batches)),
         )
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = (used.ru_utime + used.ru_stime) / (2 * len(rows) + 8 * BATCH_ROWS)
-    print(f"CPU a row               {cpu / (alone_cpu / len(rows)):.2f} times in-process, the server's start included")
+    cpu = (cpu_of_children() - 2 * start_cpu) / (2 * len(rows) + 8 * BATCH_ROWS)
+    print(f"CPU a row               {cpu / (alone_cpu / len(rows)):.2f} times in-process, the server's start left out")
 
     with serving(args.workers, PLACES) as port:
         codes, served, taken = crowd(port, bodies, expected, 10 * PLACES)
@@ -178,6 +181,12 @@ def main() -> None:
         )
         for client in hanging:
             client.close()
+
+
+def cpu_of_children() -> float:
+    """CPU seconds of all processes that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def latency(seconds: list[float], batch: float) -> str:

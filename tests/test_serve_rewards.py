@@ -43,6 +43,13 @@ def lines(rows):
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
+def wait_for(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 @pytest.fixture(scope="module")
 def server():
     with running_scorer(REWARD, workers=2, max_body_bytes=200_000, max_rows=100, client_seconds=1.0) as running:
@@ -145,6 +152,35 @@ def test_a_client_that_hangs_loses_its_connection_and_no_other(server):
     assert server.scorer.accepted == 0
 
 
+def test_a_client_that_leaves_within_its_body_leaves_no_trace(server, caplog):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as leaving:
+        leaving.sendall(
+            b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+        )
+        wait_for(lambda: server.scorer.accepted == 1)
+    wait_for(lambda: server.scorer.accepted == 0)
+    broken = (
+        b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as chunked:
+        chunked.sendall(broken)
+        assert b" 400 Bad Request" in chunked.recv(10_000)
+    assert server.scores([record()]) == [offline(record())]
+    assert not [entry for entry in caplog.records if entry.exc_info]
+
+
+def test_what_is_not_foreseen_is_a_500_and_a_log(monkeypatch, caplog):
+    async def fails_now(rows, seconds):
+        raise RuntimeError("unforeseen")
+
+    with running_scorer(OBEYS) as running:
+        monkeypatch.setattr(running.scorer.pool, "score", fails_now)
+        status, body, _ = running.post({"records": [record()]})
+        assert (status, "its log says why" in json.loads(body)["error"]) == (500, True)
+        assert "RuntimeError: unforeseen" in caplog.text
+        assert running.scorer.accepted == 0
+
+
 def test_an_idle_connection_that_was_used_is_closed_too(server):
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as used:
         used.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -189,13 +225,6 @@ def test_one_connection_serves_many_requests(server):
         connection.request("POST", "/score", body, {"Content-Type": "application/json"})
         assert json.loads(connection.getresponse().read())["scores"] == [offline(record(i))]
     connection.close()
-
-
-def wait_for(condition):
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_more_than_fits_is_told_when_to_come_back_and_nothing_accepted_is_lost(obeying, tmp_path):

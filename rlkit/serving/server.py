@@ -32,6 +32,8 @@ LINES = ("application/x-ndjson", "application/jsonl", "application/jsonlines")
 LINGER_SECONDS = 2.0  # how long the rest of a refused body is read, so that the client sees the answer
 MAX_RETRY_SECONDS = 60
 _log = logging.getLogger(__name__)
+_connections = logging.getLogger(f"{__name__}.connections")
+_connections.setLevel(logging.CRITICAL)  # aiohttp logs a traceback for every client that sends no HTTP
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,9 @@ class Scorer:
             response = _refuse(error.status, str(error))
         except web.HTTPException as error:
             response = _refuse(error.status, error.text or error.reason, dict(error.headers))
+        except Exception:  # the last boundary: the next request is another one
+            _log.exception("a request to %s failed", request.path)
+            response = _refuse(500, "the server failed on this request; its log says why.")
         known = request.path if request.match_info.http_exception is None else "other"
         self.metrics.requests[known, response.status] += 1
         return response
@@ -190,6 +195,8 @@ class Scorer:
         except asyncio.TimeoutError:
             text = f"the body did not arrive within {self.limits.client_seconds:g} s."
             raise web.HTTPRequestTimeout(text=text, headers={"Connection": "close"}) from None
+        except (ConnectionError, web.RequestPayloadError) as error:
+            raise BadBody(400, f"the body ends before its end: {error}.") from error
         return bytes(body)
 
     async def _health(self, request: web.Request) -> web.Response:
@@ -231,7 +238,7 @@ async def serve(
     scorer = Scorer(reward, pool, limits or Limits(), token, unscored)
     client_seconds = scorer.limits.client_seconds
     runner = web.AppRunner(
-        scorer.application(), handle_signals=False, access_log=None, auto_decompress=False,
+        scorer.application(), handle_signals=False, access_log=None, logger=_connections, auto_decompress=False,
         keepalive_timeout=client_seconds, lingering_time=LINGER_SECONDS, shutdown_timeout=LINGER_SECONDS,
     )  # fmt: skip
     loop = asyncio.get_running_loop()
