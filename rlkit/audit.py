@@ -27,13 +27,14 @@ from rewards.presets import PRESETS
 from rewards.sample import Sample
 from rlkit.audit_report import Line, Report, show
 from rlkit.audit_rows import made_up_rows
-from rlkit.config import Config, load_config, read_yaml_file
+from rlkit.config import Config, load_config
 from rlkit.data.jsonl import normalise
 from rlkit.data.record import Record
 from rlkit.errors import ConfigError, DataError, RlkitError, nearest
 from rlkit.prompts import prompt_of
 from rlkit.score import load_reward
 from rlkit.streams import cores
+from rlkit.yaml_files import read_yaml_file
 
 ROWS_PER_CHUNK = 16
 POOL_ROWS = 64  # below this a pool takes longer to start than it saves

@@ -17,8 +17,7 @@ from rlkit.errors import ConfigError, nearest
 from rlkit.fields import declared_fields, declared_types
 from rlkit.plain import flat, frozen, plain
 from rlkit.training.alarm_options import Alarms
-from rlkit.yaml_files import override as _override
-from rlkit.yaml_files import read_yaml_file
+from rlkit.yaml_files import override, read_yaml_file
 
 METHODS = ("sft", "grpo")
 MAX_COUNT = 10**9
@@ -115,8 +114,8 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     if not isinstance(values, dict):
         holds = "is empty" if values is None else f"holds {type(values).__name__}"
         raise ConfigError(f"{path}: {holds}, but a config is a mapping such as `method: grpo`.")
-    for override in overrides:
-        _override(values, override)
+    for change in overrides:
+        override(values, change)
     return parse_config(values, where=str(path), default_name=path.stem)
 
 

@@ -21,10 +21,10 @@ from rewards.config import from_config
 from rewards.errors import RewardError, RowError
 from rewards.presets import PRESETS
 from rewards.sample import Sample
-from rlkit.config import read_yaml_file
 from rlkit.data.jsonl import normalise
 from rlkit.errors import ConfigError, DataError, nearest
 from rlkit.streams import appears_when_done, cores, map_lines
+from rlkit.yaml_files import read_yaml_file
 
 POOL_BYTES = 4 * 1024 * 1024  # below this a pool takes longer to start than the file takes to score
 MAX_LISTED = 20

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rlkit.config import read_yaml_file
 from rlkit.errors import ConfigError, nearest
+from rlkit.yaml_files import read_yaml_file
 
 _HUB_NAME = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?")
 _CONFIGS = ("config.json", "adapter_config.json")  # of a whole model, of an adapter
