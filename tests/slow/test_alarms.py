@@ -34,7 +34,7 @@ def contains(sample):
     return float(any(gold in (sample.care.answer or "") for gold in sample.golds))
 """
 GRPO = {
-    "max_steps": 40, "per_device_train_batch_size": 64, "num_generations": 8, "max_completion_length": 24,
+    "max_steps": 40, "per_device_train_batch_size": 64, "num_generations": 8, "max_completion_length": 40,
     "learning_rate": 2e-3, "lr_scheduler_type": "constant", "save_steps": 10, "gradient_checkpointing": False, "seed": 7, "beta": 0.0,
 }  # fmt: skip
 ALARMS = {
