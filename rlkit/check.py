@@ -22,9 +22,10 @@ from rewards.config import from_config as rewards_from_config
 from rewards.gold import gold_completion
 from rewards.part import bounds_of
 from rlkit.batches import Batches
-from rlkit.config import Config, lacking, load_config
+from rlkit.config import Config, load_config
 from rlkit.errors import ConfigError
 from rlkit.fitting import fitted, shortens
+from rlkit.machine import lacking
 from rlkit.prompts import prompt_of
 from rlkit.runs import open_run
 from rlkit.sources import Sources, check_demonstration, load_sources, plan_rows, schedule_of

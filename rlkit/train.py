@@ -13,10 +13,11 @@ from typing import Any
 
 from rewards import Weighted
 from rewards.config import from_config as rewards_from_config
-from rlkit.config import Config, lacking, load_config
+from rlkit.config import Config, load_config
 from rlkit.errors import ConfigError
 from rlkit.fitting import fitted
 from rlkit.held_out import held_out_rows, held_out_sources
+from rlkit.machine import lacking
 from rlkit.runs import Run, open_run, release, start, write_json
 from rlkit.sources import Planned, Sources, check_demonstration, in_order, load_sources, plan_rows
 from rlkit.training.figures import measure_of
@@ -87,10 +88,12 @@ def _train(config: Config, run: Run, reward: Weighted | None, sources: Sources, 
     from rlkit.training.wording import check_wording
 
     common.quiet_libraries()
+    if config.scratch is None:
+        given = common.load_tokenizer(str(config.model["model_name_or_path"]), config)
+        for note in processes.first(lambda: check_wording(config, sources, given)):
+            _log.warning("%s", note)
     model = common.start_model(config, run, sources)
     tokenizer = common.load_tokenizer(model, config)
-    for note in processes.first(lambda: check_wording(config, sources, tokenizer)):
-        _log.warning("%s", note)
     planned = _plan(config, run, sources, tokenizer, world)
     processes.agree("the plan", planned.plan.fingerprint())
     if reward is None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rlkit.config import Config, differences, lacking, load_config, parse_config
+from rlkit.config import Config, differences, load_config, parse_config
 from rlkit.errors import ConfigError
 from rlkit.fields import UNKNOWN, declared_fields, declared_types
+from rlkit.machine import lacking
 from rlkit.train import train
 from rlkit.yaml_files import read_yaml
 
