@@ -242,4 +242,6 @@ def _held(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
+        for draft in folder.glob(".*.*"):  # of a start that was killed while it wrote
+            draft.unlink()
         yield

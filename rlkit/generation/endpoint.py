@@ -126,7 +126,8 @@ class Endpoint:
             happened = f"gave no answer within {self.timeout_seconds:g} s"
             raise self._error(happened, "raise timeout_seconds", FAILED) from error
         except openai.APIConnectionError as error:
-            raise self._error(f"is out of reach ({error.__cause__})", "start it or correct base_url") from error
+            about = "" if type(error.__cause__).__name__ == "ConnectError" else FAILED
+            raise self._error(f"is out of reach ({error.__cause__})", "start it or correct base_url", about) from error
         except openai.APIStatusError as error:
             said = str(error.message).replace(key, "(key)") if self.key_variable else error.message
             status = error.status_code
@@ -145,8 +146,9 @@ class Endpoint:
             draft = message.get("reasoning_content") or message.get("reasoning")
             if isinstance(draft, str) and "</think>" not in text:
                 text = f"<think>{draft}" + (f"</think>\n{text}" if text else "")
+            text = str(text).encode("utf-8", "replace").decode()  # half a surrogate pair is no text that can be kept
             prompt, completion = (int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
-            return Answer(str(text), choice.get("finish_reason") or "", prompt, completion, _attempt.number)
+            return Answer(text, choice.get("finish_reason") or "", prompt, completion, _attempt.number)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
             raise self._error("sent no chat completion", _WAYS_OUT[404], FAILED) from error
 

@@ -12,6 +12,7 @@ import pytest
 from scripted_endpoint import Say, good_models, question_of, scripted
 
 from rewards import Sample, presets
+from rlkit import cli
 from rlkit.data.load import load_source
 from rlkit.distill.pipeline import distill
 from rlkit.distill.settings import Settings, parse_settings
@@ -129,6 +130,7 @@ CASES = {
     "html": (Say(raw=b"<html>busy</html>"), None, "reasoner", "the endpoint gave no answer"),
     "half": (Say(raw=b'{"choices": [{"mess'), None, "reasoner", "the endpoint gave no answer"),
     "no choice": (Say(raw=b'{"choices": []}'), None, "reasoner", "the endpoint gave no answer"),
+    "hangs up": (Say(hang_up=True), None, "reasoner", "the endpoint gave no answer"),
     "always 500": (Say("oh", status=500), None, "reasoner", "the endpoint gave no answer"),
     "one fact": (None, Say(f"See: {FACTS[0]}"), "injector", "a fact is missing"),
     "another year": (None, Say(f"{FACTS[0]} {FACTS[1].replace('1900', '1901')}"), "injector", "a fact is missing"),
@@ -310,6 +312,43 @@ def test_both_models_work_at_the_same_time_and_never_more_than_allowed(tmp_path:
     assert times["injector"][0] < times["reasoner"][-1]
 
 
+def test_no_server_is_an_error_and_no_empty_result(tmp_path: Path) -> None:
+    with scripted(GOOD) as server:
+        url = server.url
+    config = settings(tmp_path, url, [record(0)], reasoner={"max_retries": 0})
+    with pytest.raises(EndpointError, match="is out of reach"):
+        distill(config)
+    assert not (tmp_path / "out/rows.jsonl").exists()
+
+
+def test_drafts_of_a_killed_start_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    drafts = [tmp_path / "out" / name for name in (".rows.jsonl.123.part", ".report.json.123")]
+    for draft in drafts:
+        draft.write_text("half")
+    with scripted(GOOD) as server:
+        assert distill(settings(tmp_path, server.url, [record(0)])).kept == 1
+    assert not any(draft.exists() for draft in drafts)
+    assert (tmp_path / "out/.lock").exists()
+
+
+def test_the_command_tells_what_came_out_and_what_had_no_answer(tmp_path: Path, capsys) -> None:
+    def script(asked):
+        return Say("too long", status=400) if question_of(asked) == record(1)["question"] else GOOD(asked)
+
+    with scripted(script) as server:
+        config = tmp_path / "run.yaml"
+        config.write_text(
+            json.dumps(settings(tmp_path, server.url, [record(0), record(1)]).to_dict()), encoding="utf-8"
+        )
+        assert cli.main(["distill", str(config)]) == 1
+        said = capsys.readouterr().out
+        assert "the endpoint refused the request" in said
+        assert "1 records got no answer; the same command asks them again" in said
+        assert cli.main(["distill", str(config), "sources.mine.limit=1"]) == 0
+        assert "answers that this start asked for: 0 of the reasoner, 0 of the injector" in capsys.readouterr().out
+
+
 def test_a_folder_in_which_another_process_works_is_refused(tmp_path: Path) -> None:
     with scripted(GOOD) as server:
         config = settings(tmp_path, server.url, [record(0)])
@@ -370,3 +409,23 @@ def test_real_records(tmp_path: Path, layout: str, file: str) -> None:
         sample = Sample.from_record(row)
         assert presets.care()(sample).total == pytest.approx(1.0)
         assert all(any(span in passage.text for passage in sample.context) for span in sample.care.spans)
+
+
+def test_2wikimultihopqa_as_it_is_published(tmp_path: Path) -> None:
+    row = {
+        "_id": "w1",
+        "type": "compositional",
+        "question": "Where was the director of Red Dust born?",
+        "answer": "Kelmore",
+        "context": [["Red Dust", ["Red Dust is a film.", "It was directed by Ann Lee."]], ["Ann Lee", ["Ann Lee was born in Kelmore."]]],
+        "supporting_facts": [["Red Dust", 1], ["Ann Lee", 0]],
+        "evidences": [["Red Dust", "director", "Ann Lee"]],
+    }  # fmt: skip
+    path = tmp_path / "2wiki.json"
+    path.write_text(json.dumps([row]), encoding="utf-8")
+    with scripted(good_models({row["question"]: "Kelmore"})) as server:
+        source = {"mine": {"format": "2wikimultihopqa", "path": str(path)}}
+        found = distill(settings(tmp_path, server.url, [], sources=source))
+    assert (found.kept, found.facts) == (1, 2)
+    (made,) = lines(tmp_path / "out/rows.jsonl")
+    assert "<retrieval>It was directed by Ann Lee.</retrieval>" in made["completion"]

@@ -209,6 +209,12 @@ def test_a_draft_that_the_server_keeps_apart_comes_with_the_text(serve):
     assert answer("reasoning_content", "<think>Hm.</think>Yes.") == "<think>Hm.</think>Yes."
 
 
+def test_half_a_surrogate_pair_is_replaced(serve):
+    body = json.dumps(completion("a \ud83d b")).encode()
+    assert b"\\ud83d" in body
+    assert Endpoint(serve((200, body)).url, "m").ask(ASK).text == "a ? b"
+
+
 def test_a_reply_tells_how_often_it_was_asked_again(serve):
     server = serve((429, {}), (500, {}), (200, completion("yes")))
     endpoint = Endpoint(server.url, "m", max_retries=2)
