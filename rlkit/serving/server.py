@@ -246,9 +246,9 @@ async def serve(
     listener: asyncio.Server | None = None
     try:
         await runner.setup()
-        accept = runner.server
+        accept: Any = runner.server
         try:
-            listener = await loop.create_server(lambda: scorer.watch(accept()), host, port, start_serving=False)  # type: ignore[misc]
+            listener = await loop.create_server(lambda: scorer.watch(accept()), host, port, start_serving=False)
         except (OSError, OverflowError) as error:
             raise RlkitError(f"cannot listen on {host} port {port}: {error}; choose another --port.") from error
         await pool.start()
