@@ -16,7 +16,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Answers:
         return None
 
     def put(self, key: str, reply: Reply) -> None:
-        self._own.put(key, asdict(reply))
+        self._own.put(key, {f.name: getattr(reply, f.name) for f in fields(Reply)})  # no more than is read back
 
 
 def claim(folder: Path, model: Mapping[str, Any]) -> None:

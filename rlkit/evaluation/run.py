@@ -39,8 +39,10 @@ def joined() -> Iterator[None]:
         import torch.distributed
 
         torch.distributed.init_process_group("gloo", timeout=_WAIT)  # they share words, no tensors
-    yield
-    leave()  # after an error the launcher ends the others, which may be waiting
+    try:
+        yield
+    finally:
+        leave()  # a process that ends without may abort and hide the error; the launcher ends those that still wait
 
 
 def on_first_then_all(work: Callable[[], T]) -> T:
