@@ -131,7 +131,7 @@ def violations(row: rewards.Sample, text: str) -> Iterable[str]:
     if output.answer is not None and output.answer not in text:
         yield "the answer is not in the completion"
     read = parse_memory(text)
-    if read.ok and not read.answer_text.strip(" ,"):
+    if read.ok and not read.answer_text.strip():
         yield "a readable output has no answer"
     if len(set(read.selected)) != len(read.selected) or (not read.ok and read.selected):
         yield f"selected is {read.selected!r}"

@@ -25,10 +25,12 @@ from rlkit.batches import Batches
 from rlkit.config import Config, load_config
 from rlkit.errors import ConfigError
 from rlkit.fitting import fitted, shortens
+from rlkit.held_out import held_out_sources
 from rlkit.machine import lacking
 from rlkit.prompts import prompt_of
 from rlkit.runs import open_run
 from rlkit.sources import Sources, check_demonstration, load_sources, plan_rows, schedule_of
+from rlkit.training.figures import measure_of
 
 MAX_LISTED = 10
 ROWS_PER_BATCH = 64
@@ -48,6 +50,7 @@ class Findings:
     longest_completion: int = 0  # of the rows that SFT trains on
     batches: Batches | None = None
     preview: Preview | None = None
+    watched: str = ""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -73,6 +76,9 @@ def check(config: Config, *, processes: int = 1, limit: int | None = None) -> Fi
     reward = None if config.rewards is None else rewards_from_config(config.to_dict()["rewards"])
     open_run(config, world_size=processes)
     sources = load_sources(config)
+    held_out = held_out_sources(config, sources)
+    if config.watched is not None:
+        measure_of(config.watched.correct)
     found = Findings(sources.sizes(), {name: str(loaded.report) for name, loaded in sources.loaded.items()})
     found.warnings += lacking(config)
     count, found.counted_in = _counter(config)
@@ -82,6 +88,7 @@ def check(config: Config, *, processes: int = 1, limit: int | None = None) -> Fi
         _golds(config, shown, reward, limit, found)
     plan, found.batches = plan_rows(config, shown, processes)
     found.preview = preview(plan, schedule_of(config))
+    found.watched = _watched(config, held_out, found.batches)
     found.warnings += found.preview.notes
     _window(config, found)
     return found
@@ -208,6 +215,24 @@ def _window(config: Config, found: Findings) -> None:
         )
 
 
+def _watched(config: Config, held_out: Sources | None, sums: Batches) -> str:
+    """How the run will be watched, in words."""
+    options = config.watched
+    if options is None:
+        return "not watched (alarms: false)" if config.method == "grpo" else ""
+    right = "exact_match, for Memory-T1 temporal_answer" if options.correct is None else options.correct["use"]
+    said = f"judged every {options.window_steps:,} steps, right answers by {right} on "
+    if options.probe is None or held_out is None:
+        said += "the training rows; alarms.probe names held-out ones"
+    else:
+        rows = min(options.probe.rows, held_out.sizes()["probe"])
+        said += f"{rows:,} held-out rows every {options.probe.every_steps:,} steps"
+    first = options.window_steps * (options.windows + 1)
+    if sums.steps is not None and sums.steps < first:
+        said += f"; with {sums.steps:,} steps no rise can be seen, which takes {first:,}"
+    return said + ("; the first alarm stops the run" if options.stop else "")
+
+
 def _show(path: str, config: Config, found: Findings, processes: int) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -237,6 +262,8 @@ def _show(path: str, config: Config, found: Findings, processes: int) -> None:
             console.print(f"  and {found.gold_short_rows - len(found.gold_short):,} more")
     if found.batches is not None:
         console.print(f"\nbatches: {_sums(config, found.batches)}")
+    if found.watched:
+        console.print(f"alarms: {found.watched}", markup=False)
     if found.preview is not None:
         _show_curriculum(console, found.preview)
     for warning in found.warnings:
