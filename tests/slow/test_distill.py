@@ -264,3 +264,33 @@ def test_rows_from_a_model_on_this_machine(tmp_path: Path, memoriser: Path) -> N
     found = distill(settings)
     assert (found.kept, found.new) == (2, {"reasoner": 2, "injector": 2})
     assert distill(settings).new == {"reasoner": 0, "injector": 0}
+
+
+def test_sft_trains_on_the_rows_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NO_PROXY:
+        monkeypatch.delenv(name, raising=False)
+    with scripted(script) as server:
+        stage = {"base_url": server.url, "concurrency": 4}
+        models = {"reasoner": {**stage, "model": "reasoner"}, "injector": {**stage, "model": "injector"}}
+        out = {"output_dir": str(tmp_path / "out")}
+        kept = distill(parse_settings({"sources": write_records(tmp_path, 24), **models, **out})).kept
+    values = {
+        "method": "sft",
+        "scratch": SHAPE,
+        "sources": {"distilled": {"format": "records", "path": str(tmp_path / "out/rows.jsonl")}},
+        "train": {
+            "output_dir": str(tmp_path / "run"),
+            "max_steps": 2,
+            "per_device_train_batch_size": 4,
+            "save_strategy": "no",
+        },
+    }
+    config = tmp_path / "sft.yaml"
+    config.write_text(yaml.safe_dump(values), encoding="utf-8")
+    for verb in (["check", str(config)], ["train", str(config)]):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([sys.executable, "-m", "rlkit", *verb], cwd=ROOT, env=environment, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+    assert (tmp_path / "run/model/config.json").is_file()
+    counted = json.loads((tmp_path / "run/data.json").read_text(encoding="utf-8"))
+    assert json.dumps(counted).count(f'"kept": {kept}') >= 1
