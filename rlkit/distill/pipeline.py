@@ -37,6 +37,8 @@ from rlkit.journal import Journal
 from rlkit.runs import write_json, write_text
 from rlkit.streams import appears_when_done
 
+JOURNAL = "journal.jsonl"
+FILES = ("config.yaml", "rows.jsonl", "rejected.jsonl", "report.json", "report.md", "preview.md")
 Progress = Callable[[str, int], None]
 
 
@@ -65,7 +67,7 @@ def distill(
     with _held(folder):
         text = yaml.safe_dump(settings.to_dict(), sort_keys=False, allow_unicode=True)
         write_text(folder / "config.yaml", text)
-        answers = _Answers(Journal(folder / "journal.jsonl"), progress)
+        answers = _Answers(Journal(folder / JOURNAL), progress)
         steps = Steps(settings, {stage: model.identity for stage, model in models.items()})
         early = _ask_all(steps, loaded, models, answers)
         return _write(folder, steps, loaded, answers, early)
@@ -242,6 +244,13 @@ def _held(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        for draft in folder.glob(".*.*"):  # of a start that was killed while it wrote
-            draft.unlink()
+        if not (folder / JOURNAL).is_file() and any(not item.name.startswith(".") for item in folder.iterdir()):
+            raise RunError(
+                f"{folder}: holds files but no {JOURNAL}, so it is not of `rlkit distill` and stays untouched; choose another "
+                "output_dir."
+            )
+        (folder / JOURNAL).touch()
+        for name in FILES:
+            for draft in folder.glob(f".{name}.*"):  # of a start that was killed while it wrote
+                draft.unlink()
         yield

@@ -326,10 +326,23 @@ def test_drafts_of_a_killed_start_are_removed(tmp_path: Path) -> None:
     drafts = [tmp_path / "out" / name for name in (".rows.jsonl.123.part", ".report.json.123")]
     for draft in drafts:
         draft.write_text("half")
+    others = tmp_path / "out/.bashrc.old"
+    others.write_text("mine")
     with scripted(GOOD) as server:
         assert distill(settings(tmp_path, server.url, [record(0)])).kept == 1
+    assert others.exists()
     assert not any(draft.exists() for draft in drafts)
     assert (tmp_path / "out/.lock").exists()
+
+
+def test_a_folder_of_something_else_stays_untouched(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/config.yaml").write_text("method: grpo\n")
+    with scripted(GOOD) as server:
+        with pytest.raises(RunError, match=r"holds files but no journal\.jsonl"):
+            distill(settings(tmp_path, server.url, [record(0)]))
+        assert not server.calls
+    assert (tmp_path / "out/config.yaml").read_text() == "method: grpo\n"
 
 
 def test_the_command_tells_what_came_out_and_what_had_no_answer(tmp_path: Path, capsys) -> None:
