@@ -21,7 +21,7 @@ from rlkit.prompts import chat_prompt
 from rlkit.scratch import scratch_model
 
 pytestmark = pytest.mark.slow
-ROWS = list(generate("easy", rows=40, seed=11))
+ROWS = list({row["question"]: row for row in generate("easy", rows=80, seed=11)}.values())[:40]  # each question once
 SHAPE = {"model_type": "qwen2", "vocab_size": 500, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
          "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024}  # fmt: skip
 
