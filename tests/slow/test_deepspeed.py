@@ -132,6 +132,20 @@ def test_lora_on_split_weights_gives_a_whole_model(tmp_path: Path) -> None:
     assert any("q_proj" in name for name in changed)
 
 
+def test_packed_sft_takes_the_same_rows_on_two_processes(tmp_path: Path) -> None:
+    """LoRA, tags as tokens and packing, as shipped: every whole step has the loss that one process has."""
+    config = str(ROOT / "configs/quickstart/sft_lora.yaml")
+    rows = ("sources.one_hop.rows=100", "sources.two_hop.rows=100")
+    finish(tmp_path, sys.executable, "-m", "rlkit", "train", config, *rows, "train.output_dir=one")
+    split = (f"train.deepspeed={ROOT / 'configs/deepspeed/zero2.json'}", "train.per_device_train_batch_size=2")
+    launch = ("deepspeed", "--num_gpus", "2", "--no_local_rank", "--module", "rlkit", "train", config)
+    finish(tmp_path, *launch, *rows, *split, "train.output_dir=two")
+    one, two = ([row["loss"] for row in lines(tmp_path / name / "metrics.jsonl")] for name in ("one", "two"))
+    assert len(one) == len(two) > 5
+    assert one[0] == pytest.approx(two[0], rel=1e-5)
+    assert one[:-1] == pytest.approx(two[:-1], rel=2e-3)  # the last step is filled up with rows of the first
+
+
 def test_the_documented_command(tmp_path: Path) -> None:
     """`deepspeed --module rlkit train`, as the configs say it; and a wrong value stops all processes with one message."""
     zero1 = str(ROOT / "configs/deepspeed/zero1.json")
