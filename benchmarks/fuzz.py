@@ -4,7 +4,7 @@ python benchmarks/fuzz.py --completions 1000000 --seed 0
 python benchmarks/fuzz.py --completions 5000 --engine random
 
 Two engines build completions from the same grammar (a well-formed, gold or empty output, then pieces put in, doubled, cut
-out, repeated or swapped for any characters): half of them come from seeded random numbers, half from libFuzzer through
+out, repeated or swapped for any characters): most of them come from seeded random numbers, a fifth from libFuzzer through
 Atheris (`pip install atheris`), which keeps what reaches new lines of `rewards` and works on from there. The slowest
 completions of the run are then made two and four times as long, and timed in processor time. Exits with 1 at the first finding,
 which it prints as a row that `rlkit score` reads.
@@ -253,14 +253,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--completions", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--guided", type=float, default=0.2, help="share of the completions that libFuzzer makes")
     parser.add_argument("--engine", choices=("both", "random", "guided"), default="both")
     parser.add_argument("--rest", type=float, default=0.0, help="seconds to sleep after every thousand random ones")
     args = parser.parse_args()
     engines = {"random": partial(run_random, rest=args.rest), "guided": run_guided}
-    names = list(engines) if args.engine == "both" else [args.engine]
-    for name in names:
+    guided = {"both": round(args.completions * args.guided), "random": 0, "guided": args.completions}[args.engine]
+    counts = {"random": args.completions - guided, "guided": guided}
+    for name in (name for name, count in counts.items() if count):
         try:
-            result = engines[name](args.completions // len(names), args.seed)
+            result = engines[name](counts[name], args.seed)
         except Finding as found:
             sys.exit(f"{name}: {found}")
         told = (

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -101,9 +102,13 @@ def grpo(folder: Path, name: str, accuracy: dict[str, Any], **alarms: Any) -> st
 def test_an_honest_reward_raises_no_alarm(folder: Path) -> None:
     output = finish(folder, *TRAIN, grpo(folder, "honest", {"use": "exact_match"}))
     metrics = lines(folder / "honest/metrics.jsonl")
-    right = [line["eval_watch/correct"] for line in metrics if "eval_watch/correct" in line]
-    assert len(right) == 9
-    assert right[-1] > right[0] + 0.2
+    assert sum("eval_watch/correct" in line for line in metrics) == 9
+    for figure in ("reward", "watch/correct"):
+        first, last = (
+            mean(line[figure] for line in metrics if first < line["step"] <= first + 10 and figure in line)
+            for first in (0, 30)
+        )
+        assert last > first + 0.1, figure
     assert not (folder / "honest/alarms.jsonl").exists()
     assert "alarm" not in output
 
@@ -128,11 +133,3 @@ def test_a_cheatable_reward_raises_it_and_a_resumed_run_raises_the_same(folder: 
         shutil.rmtree(gone)
     finish(folder, *TRAIN, cheated, "--resume")
     assert lines(run / "alarms.jsonl") == alarms
-
-
-def test_a_run_can_stop_at_its_first_alarm(folder: Path) -> None:
-    finish(folder, *TRAIN, grpo(folder, "stopped", {"use": "cheatable:contains"}, stop=True), expect=1)
-    done = json.loads((folder / "stopped/done.json").read_text())
-    assert done["stopped"] == "reward_without_correctness"
-    assert done["steps"] == lines(folder / "stopped/alarms.jsonl")[0]["step"] < 40
-    assert (folder / "stopped/model/model.safetensors").is_file()
