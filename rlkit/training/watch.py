@@ -78,7 +78,7 @@ class Watch(TrainerCallback):
             return
         # Every process sees the same figures, so that all of them stop or none.
         alarms = self.watcher.see({**logs, "step": state.global_step})
-        if processes.rank() == 0:
+        if alarms and processes.rank() == 0:
             append(self.run.alarms, [self._line(alarm) for alarm in alarms])
             for alarm in alarms:
                 _log.warning("alarm at step %d: %s: %s (%s)", alarm.step, alarm.kind, alarm.message, self.run.alarms)

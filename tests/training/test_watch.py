@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +18,8 @@ REWARD = presets.care()
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[SimpleNamespace]:
-    yield SimpleNamespace(global_step=0, log_history=[])
+def state() -> SimpleNamespace:
+    return SimpleNamespace(global_step=0, log_history=[])
 
 
 def made(folder: Path, **options: Any) -> Any:
