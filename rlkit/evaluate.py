@@ -178,7 +178,7 @@ def _scored(
         made[one.suite.name], lines = scored(one, answered(one, reports), reports, args.workers)
         streams.append(lines)
         if args.controls:
-            made[one.suite.name].controls = control_cells(one, tokenizer)
+            made[one.suite.name].controls = control_cells(one, tokenizer, args.workers)
     return made, streams
 
 

@@ -64,6 +64,13 @@ class Asked:
             for record in loaded.records():
                 yield subset_of(record, name, self.suite), record
 
+    def labels(self) -> Iterator[tuple[str, Record]]:
+        """Every record with its subset, but without passages and sessions, which are nearly all of its size."""
+        for name, loaded in self.sources.items():
+            small = [column for column in loaded.rows.column_names if column not in ("context", "sessions")]
+            for record in Loaded(loaded.rows.select_columns(small), loaded.report).records():
+                yield subset_of(record, name, self.suite), record
+
     def questions(
         self, tokenizer: Any, reports: Mapping[str, Report], share: tuple[int, int] = (0, 1)
     ) -> Iterator[Question]:
@@ -154,8 +161,9 @@ def _check_labels(asked: Asked) -> None:
     """Rows without what a metric needs, or with one id, cannot be scored; that must not show after hours of answers."""
     suite = asked.suite
     needs = {field: name for name, metric in asked.scorers.items() for field in getattr(metric, "needs", ())}
+    needs = {field: name for field, name in needs.items() if field not in ("context", "sessions")}  # no labels
     seen: set[tuple[str, str]] = set()
-    for subset, record in asked.records():
+    for subset, record in asked.labels():
         key = (subset, record["id"])
         if key in seen:
             raise DataError(f"suite {suite.name}: {subset}: two rows have the id {record['id']!r}; give each its own.")

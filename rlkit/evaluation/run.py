@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +19,8 @@ from rlkit.evaluation.controls import controls_for
 from rlkit.evaluation.folder import Answers
 from rlkit.evaluation.predictions import Predictions
 from rlkit.evaluation.questions import Asked, within_window
-from rlkit.evaluation.results import SuiteResult, facts_of, notes_of, slim
-from rlkit.evaluation.scoring import Answered, examples
+from rlkit.evaluation.results import Slim, SuiteResult, facts_of, notes_of, slim
+from rlkit.evaluation.scoring import Answered, examples, workers_for
 from rlkit.evaluation.summary import Cell, summarise
 from rlkit.generation.model import Reply
 from rlkit.generation.open import AnyModel, with_defaults
@@ -139,7 +140,7 @@ def scored(
 
     def lines() -> Iterator[dict[str, Any]]:
         ends = []
-        for line in examples(answered, {asked.suite.name: asked.scorers}, workers):
+        for line in examples(answered, {asked.suite.name: asked.scorers}, workers or workers_for(asked.rows)):
             result.examples.append(slim(line))
             ends.append(line["finish_reason"])
             yield line
@@ -148,19 +149,22 @@ def scored(
     return result, lines()
 
 
-def control_cells(asked: Asked, tokenizer: Any) -> dict[str, list[Cell]]:
+def control_cells(asked: Asked, tokenizer: Any, workers: int | None = None) -> dict[str, list[Cell]]:
     """What answers that no model gave score on a suite, in its first context."""
-    context = next(iter(asked.policies))
-    rows = [row for row in _graded(asked, tokenizer, _reports(asked)) if row[1] == context]
-    cells = {}
-    for name, control in controls_for(record for _, _, record in rows).items():
-        answered = (
-            Answered(asked.suite.name, subset, context, record, Reply(control(record), "stop", 0, 0))
-            for subset, context, record in rows
-        )
-        values = [slim(line) for line in examples(answered, {asked.suite.name: asked.scorers})]
-        cells[name] = summarise(values, overall=asked.suite.table.overall, groups=asked.suite.table.groups)
-    return cells
+    context, policy = next(iter(asked.policies.items()))
+    one = replace(asked, policies={context: policy})
+    controls = controls_for(record for _, record in asked.labels())
+    answered = (
+        Answered(asked.suite.name, subset, name, record, Reply(control(record), "stop", 0, 0))
+        for subset, _, record in _graded(one, tokenizer, _reports(one))
+        for name, control in controls.items()
+    )
+    values: dict[str, list[Slim]] = {name: [] for name in controls}
+    many = workers or workers_for(one.rows * len(controls))
+    for line in examples(answered, {asked.suite.name: asked.scorers}, many):
+        values[line["context"]].append({**slim(line), "context": context})
+    table = asked.suite.table
+    return {name: summarise(rows, overall=table.overall, groups=table.groups) for name, rows in values.items()}
 
 
 def _graded(asked: Asked, tokenizer: Any, reports: dict[str, Report]) -> Iterator[tuple[str, str, Any]]:

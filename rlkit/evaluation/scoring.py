@@ -20,7 +20,7 @@ from rlkit.generation.model import Reply
 from rlkit.streams import cores
 
 POOL_ROWS = 4_000  # below this a pool takes longer to start than the rows take to score
-CHUNK_ROWS = 250
+CHUNK_ROWS = 50  # a row may hold a memory of hundreds of sessions
 
 Values = dict[str, Any]
 
@@ -40,7 +40,7 @@ def score(metrics: Mapping[str, Metric], record: Mapping[str, Any], completion: 
     """What a completion is worth in each metric; raises `DataError` with the row's id where one fails.
 
     >>> from rlkit.evaluation.metrics import metrics_named
-    >>> score(metrics_named(["em"]), {"id": "q1", "golds": ["Lisbon"]}, "Answer: Lisbon")
+    >>> score(metrics_named(["em"]), {"id": "q1", "golds": ["Lisbon"]}, "Lisbon.")
     {'em': 1.0}
     """
     try:
@@ -51,26 +51,21 @@ def score(metrics: Mapping[str, Metric], record: Mapping[str, Any], completion: 
 
 
 def examples(
-    answered: Iterable[Answered], metrics: Mapping[str, Mapping[str, Metric]], workers: int | None = None
+    answered: Iterable[Answered], metrics: Mapping[str, Mapping[str, Metric]], workers: int = 1
 ) -> Iterator[dict[str, Any]]:
-    """The lines of `examples.jsonl`, in order; `metrics` by suite. `workers` processes: by default what pays."""
+    """The lines of `examples.jsonl`, in order, a few chunks of rows at a time; `metrics` by suite."""
     rows = iter(answered)
-    first = list(islice(rows, POOL_ROWS)) if workers is None else []
-    count = workers or (1 if len(first) < POOL_ROWS else cores())
-    if count == 1:
-        for row in first:
-            yield _example(row, score(metrics[row.suite], row.record, row.reply.text))
+    if workers == 1:
         for row in rows:
             yield _example(row, score(metrics[row.suite], row.record, row.reply.text))
         return
     waiting: deque[tuple[list[Answered], Future[list[Values]]]] = deque()
-    with ProcessPoolExecutor(
-        count, initializer=_set_metrics, initargs=({k: dict(v) for k, v in metrics.items()},)
-    ) as pool:
+    given = {suite: dict(named) for suite, named in metrics.items()}
+    with ProcessPoolExecutor(workers, initializer=_set_metrics, initargs=(given,)) as pool:
         try:
-            for chunk in _chunks(first, rows):
+            while chunk := list(islice(rows, CHUNK_ROWS)):
                 waiting.append((chunk, pool.submit(_score_chunk, [(a.suite, a.record, a.reply.text) for a in chunk])))
-                if len(waiting) >= 2 * count:
+                if len(waiting) >= 2 * workers:
                     yield from _finished(*waiting.popleft())
             while waiting:
                 yield from _finished(*waiting.popleft())
@@ -79,16 +74,14 @@ def examples(
                 future.cancel()
 
 
+def workers_for(rows: int) -> int:
+    """The processes that pay for so many rows."""
+    return 1 if rows < POOL_ROWS else cores()
+
+
 def _finished(chunk: list[Answered], future: Future[list[Values]]) -> Iterator[dict[str, Any]]:
     for row, values in zip(chunk, future.result(), strict=True):
         yield _example(row, values)
-
-
-def _chunks(first: list[Answered], rest: Iterator[Answered]) -> Iterator[list[Answered]]:
-    for start in range(0, len(first), CHUNK_ROWS):
-        yield first[start : start + CHUNK_ROWS]
-    while chunk := list(islice(rest, CHUNK_ROWS)):
-        yield chunk
 
 
 def _example(row: Answered, values: Values) -> dict[str, Any]:
