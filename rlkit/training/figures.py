@@ -141,9 +141,12 @@ def telling(batch: Sequence[Seen], kind: str, limit: int = 3) -> list[Seen]:
     }.get(kind, lambda each: 0)
     # What earned most with the least right in it says best what the reward pays for.
     ranked = sorted(batch, key=lambda each: (order(each), -(each.correct or 0.0), each.total or 0.0), reverse=True)
-    first = {each.id: each for each in reversed(ranked)}
-    rows = sorted(first.values(), key=ranked.index)
-    return (rows + [each for each in ranked if each not in rows])[:limit]
+    seen_rows: set[str] = set()
+    first, others = [], []
+    for each in ranked:
+        (others if each.id in seen_rows else first).append(each)
+        seen_rows.add(each.id)
+    return (first + others)[:limit]
 
 
 def _spread(group: Sequence[Seen]) -> float | None:
