@@ -142,7 +142,8 @@ def telling(batch: Sequence[Seen], kind: str, limit: int = 3) -> list[Seen]:
     # What earned most with the least right in it says best what the reward pays for.
     ranked = sorted(batch, key=lambda each: (order(each), -(each.correct or 0.0), each.total or 0.0), reverse=True)
     seen_rows: set[str] = set()
-    first, others = [], []
+    first: list[Seen] = []
+    others: list[Seen] = []
     for each in ranked:
         (others if each.id in seen_rows else first).append(each)
         seen_rows.add(each.id)

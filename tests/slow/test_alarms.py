@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 import yaml
-from runs_for_real import finish, lines
+from runs_for_real import ROOT, finish, lines, write_config
+
+from rlkit.data.synthetic import generate
 
 pytestmark = pytest.mark.slow
 TRAIN = (sys.executable, "-m", "rlkit", "train")
@@ -133,3 +135,40 @@ def test_a_cheatable_reward_raises_it_and_a_resumed_run_raises_the_same(folder: 
         shutil.rmtree(gone)
     finish(folder, *TRAIN, cheated, "--resume")
     assert lines(run / "alarms.jsonl") == alarms
+
+
+def small(folder: Path, alarms: Any, **train: Any) -> Path:
+    """A config for a few steps of a model that knows nothing, with held-out rows beside it."""
+    path = write_config(folder, **{"per_device_train_batch_size": 4, "max_steps": 4, "save_steps": 4, **train})
+    write(folder / "held_out.jsonl", [dict(row) for row in generate("easy", rows=8, seed=4, split="test")])
+    values = {**yaml.safe_load(path.read_text()), "alarms": alarms}
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+def test_a_probe_changes_nothing_of_what_is_trained(tmp_path: Path) -> None:
+    probe = {**ALARMS, "window_steps": 2, "probe": {**ALARMS["probe"], "every_steps": 2}}
+    for name, alarms in (("watched", probe), ("alone", False)):
+        finish(tmp_path / name, *TRAIN, str(small(tmp_path / name, alarms)))
+    watched, alone = (tmp_path / name / "run" for name in ("watched", "alone"))
+    assert (watched / "model/model.safetensors").read_bytes() == (alone / "model/model.safetensors").read_bytes()
+    assert lines(watched / "samples.jsonl") == lines(alone / "samples.jsonl")
+    assert [line["step"] for line in lines(watched / "metrics.jsonl") if "eval_watch/correct" in line] == [0, 2, 4]
+
+
+def test_two_processes_under_zero_3_are_watched_as_one_and_stop_together(tmp_path: Path) -> None:
+    """With thresholds at which everything is an alarm, so that the first window ends the run on both processes."""
+    alarms = {**ALARMS, "window_steps": 2, "windows": 1, "equal_at": 0, "min_rise": 0, "stop": True}
+    alarms["probe"] = {**ALARMS["probe"], "every_steps": 2}
+    path = small(tmp_path, alarms, deepspeed=str(ROOT / "configs/deepspeed/zero3.json"))
+    output = finish(
+        tmp_path, "deepspeed", "--num_gpus", "2", "--no_local_rank", "--module", "rlkit", "train", str(path), expect=1
+    )
+    run = tmp_path / "run"
+    assert [line["step"] for line in lines(run / "metrics.jsonl")] == [0, 1, 2, 2]  # a probe at 0 and at 2
+    found = lines(run / "alarms.jsonl")
+    assert "group_collapse" in {alarm["kind"] for alarm in found}
+    assert all(alarm["step"] == 2 and len(alarm["completions"]) == 3 for alarm in found)
+    assert output.count("alarm at step 2: group_collapse") == 1
+    done = json.loads((run / "done.json").read_text())
+    assert (done["steps"], done["stopped"]) == (2, found[0]["kind"])
