@@ -142,11 +142,11 @@ class Endpoint:
         try:
             choice, usage = answer["choices"][0], answer.get("usage") or {}
             message = choice["message"]
-            text = message.get("content") or ""
+            text = _text(message.get("content"))
             draft = message.get("reasoning_content") or message.get("reasoning")
             if isinstance(draft, str) and "</think>" not in text:
                 text = f"<think>{draft}" + (f"</think>\n{text}" if text else "")
-            text = str(text).encode("utf-8", "replace").decode()  # half a surrogate pair is no text that can be kept
+            text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text that can be kept
             prompt, completion = (int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
             return Answer(text, choice.get("finish_reason") or "", prompt, completion, _attempt.number)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
@@ -228,6 +228,15 @@ class Endpoint:
 
     def _error(self, happened: str, way_out: str, about: str = "") -> EndpointError:
         return EndpointError(f"{self.model} at {self.base_url} {happened}; {way_out}.", about)
+
+
+def _text(content: Any) -> str:
+    """The text of a message's content: text, nothing, or a list of parts; raises `TypeError` for all else."""
+    if isinstance(content, list):
+        return "".join(_text(part.get("text")) for part in content if part.get("type", "text") == "text")
+    if isinstance(content, str) or content is None:
+        return content or ""
+    raise TypeError(f"content is {type(content).__name__}")
 
 
 def _share_one_core() -> None:

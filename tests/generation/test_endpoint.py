@@ -109,6 +109,14 @@ def test_a_server_that_counts_no_tokens_and_an_empty_answer_are_no_errors(serve)
     assert (reply.text, reply.prompt_tokens, reply.completion_tokens) == ("", 0, 0)
 
 
+def test_content_in_parts_is_joined_and_any_other_is_no_answer(serve):
+    parts = [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Jane "}, {"text": "Austen"}]
+    assert Endpoint(serve((200, completion(parts))).url, "m").ask(ASK).text == "Jane Austen"
+    for content in ({"text": "Jane"}, ["Jane"], 7, [{"type": "text", "text": {"value": "Jane"}}]):
+        with pytest.raises(EndpointError, match="sent no chat completion"):
+            Endpoint(serve((200, completion(content))).url, "m").ask(ASK)
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_busy_server_is_asked_again(serve, status):
     server = serve((status, {"error": {"message": "later"}}), (status, {}), (200, completion("yes")))
