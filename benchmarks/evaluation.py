@@ -97,8 +97,10 @@ def predictions(folder: Path, count: int) -> dict[int, float]:
     suite.write_text(yaml.safe_dump({"title": "benchmark", "data": {"bench": source}, "metrics": metrics}))
 
     def score(*more: str) -> None:
-        with contextlib.redirect_stdout(open(os.devnull, "w")):
-            rlkit(["evaluate", "--predictions", str(answered), "--suite", str(suite), *more])
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            code = rlkit(["evaluate", "--predictions", str(answered), "--suite", str(suite), *more])
+        if code:
+            raise SystemExit("the evaluation failed; its error stands above")
 
     load_source(source)  # converts the data, which is kept
     score("--limit", "10")  # and what else is done once
