@@ -5,6 +5,7 @@ Knows words only; refuses to know which model answers and whether the answer is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +27,9 @@ Rewrite the reasoning so that it quotes every fact where it is used:
 - Quote every fact once, as a sentence of its own. Never put one fact inside another.
 - Keep the steps and the conclusion of the reasoning. Do not mention that facts were given, and do not number them.
 Write the rewritten reasoning and nothing else: no heading, no comment, no tags, no line with the answer."""
+
+# An answer at the beginning of a line, however marked up, or the format's own word for it anywhere.
+_ANSWER_LINE = re.compile(r"(?m)^[ \t*#>_-]{0,8}(?i:(?:the )?(?:final )?answer)[*_ ]{0,3}:|Answer:")
 
 
 class Reasoning(NamedTuple):
@@ -83,3 +87,18 @@ def read_rewritten(reply: str) -> str:
     if text.startswith("```") and text.endswith("```") and "\n" in text:
         text = text[text.index("\n") : -3]
     return text.strip()
+
+
+def cut_answer(text: str, quoted: Sequence[tuple[int, int]] = ()) -> Reasoning:
+    """A rewritten text before its first answer, and that answer or `None`; `quoted` stretches hold no answer.
+
+    >>> cut_answer("So Austen.\\n**Final answer:** Jane Austen")
+    Reasoning(text='So Austen.', answer='Jane Austen')
+    >>> cut_answer("Her answer was: Emma.").answer is None
+    True
+    """
+    for found in _ANSWER_LINE.finditer(text):
+        if not any(start <= found.start() < end for start, end in quoted):
+            before = text[: found.start()].rstrip().rstrip("*#").rstrip()
+            return Reasoning(before, text[found.end() :].strip().strip("*").strip())
+    return Reasoning(text, None)

@@ -18,7 +18,7 @@ from rewards.errors import RowError
 from rewards.gold import gold_completion
 from rewards.text import bag_f1
 from rlkit.distill.facts import find_facts, tag_facts, verbatim_facts
-from rlkit.distill.prompts import ask_injector, ask_reasoner, read_reasoning, read_rewritten
+from rlkit.distill.prompts import ask_injector, ask_reasoner, cut_answer, read_reasoning, read_rewritten
 from rlkit.distill.settings import Settings
 from rlkit.generation.endpoint import FAILED, REFUSED
 from rlkit.generation.model import Conversation
@@ -123,6 +123,11 @@ class Steps:
             return rejected
         text = read_rewritten(reply["text"])
         placed = find_facts(text, facts, self.settings.min_similarity)
+        text, answer = cut_answer(text, [(place.start, place.end) for place in placed.places])
+        if answer is not None:
+            if _best_gold(record, answer)[1] < self.settings.min_answer_f1:
+                return Rejected(INJECTOR, "wrong answer", f"{answer:.200}, not {gold:.200}", reply["text"])
+            placed = find_facts(text, facts, self.settings.min_similarity)
         if placed.missing:
             detail = f"{len(placed.missing)} of {len(facts)}: {placed.missing[0]}"
             return Rejected(INJECTOR, "a fact is missing", detail, reply["text"])

@@ -140,6 +140,9 @@ CASES = {
         "injector",
         "a fact is missing",
     ),
+    "another answer": (None, Say(f"See: {' '.join(FACTS)} So.\nAnswer: 1234"), "injector", "wrong answer"),
+    "another answer in bold": (None, Say(f"See: {' '.join(FACTS)}\n**Final answer**: 12"), "injector", "wrong answer"),
+    "an answer before the facts": (None, Say(f"Answer: 1900. {' '.join(FACTS)}"), "injector", "wrong answer"),
     "cut off injector": (None, Say(" ".join(FACTS), finish_reason="length"), "injector", "the reply was cut off"),
     "tags of its own": (None, Say(f"<think>{' '.join(FACTS)}"), "tagging", "not in the CARE format"),
 }
@@ -175,6 +178,19 @@ ACCEPTED = {
     ),
     "another word": (None, Say(f"{FACTS[0]} As we see, {FACTS[1].replace('was born in', 'was born during')}")),
 }
+
+
+def test_a_right_answer_behind_the_reasoning_is_cut_and_one_in_a_fact_stays(tmp_path: Path) -> None:
+    fact = "Answer: Bo of Fenwick0 was born in the year 1900."
+    row = record(0, evidence=[fact], context=[{"title": "Bo", "text": f"He paints. {fact}"}])
+    # The `care` preset counts `Answer:` behind the think block only, so a fact may hold it.
+    text = f"I read: {fact} So it is."
+    with scripted(
+        lambda asked: GOOD(asked) if asked["model"] == "reasoner" else Say(f"{text}\n\n**Answer:** 1900.")
+    ) as server:
+        distill(settings(tmp_path, server.url, [row]))
+    (kept,) = lines(tmp_path / "out/rows.jsonl")
+    assert kept["completion"] == f"<think>I read: <retrieval>{fact}</retrieval> So it is.</think> Answer: 1900"
 
 
 @pytest.mark.parametrize(("reasoner", "injector"), ACCEPTED.values(), ids=ACCEPTED)
