@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from rlkit.evaluation.metrics import unit_of
 from rlkit.evaluation.published import Column, PublishedTable
-from rlkit.evaluation.summary import Cell, Difference, Spread
+from rlkit.evaluation.summary import OVERALL, Cell, Difference, Spread
 
 MEASURED, PUBLISHED = "measured", "published"
 _FRAME = 3  # characters between two columns
@@ -56,7 +56,7 @@ def headline_table(title: str, runs: Mapping[str, Run], metric: str, published: 
         for context in contexts:
             label = f"{name} ({context})" if len(contexts) > 1 else name
             own = [one for one in run if one.context == context]
-            lines.append((label, MEASURED, [_figure(own, column) for column in columns]))
+            lines.append((label, MEASURED, [_figure(own, column, columns) for column in columns]))
     for row in published.rows if published else ():
         printed = [None if value is None else {"value": value} for value in row.figures]
         lines.append((row.label, PUBLISHED, list(printed)))
@@ -215,13 +215,20 @@ def _measured_columns(runs: Mapping[str, Run], metric: str) -> tuple[Column, ...
     return tuple(Column(subset, metric, subset or unit.title, unit.digits) for subset in subsets)
 
 
-def _figure(run: Sequence[Cell | Spread], column: Column) -> dict[str, Any] | None:
-    """A measured figure as printed, with its count; `None` where there is none."""
-    own = [one for one in run if one.metric == column.metric]
+def _figure(run: Sequence[Cell | Spread], column: Column, columns: Sequence[Column]) -> dict[str, Any] | None:
+    """A measured figure as printed, with its count; `None` where there is none.
+
+    A figure of all needs every part that was printed beside it: the mean of fewer parts would stand in a wrong place.
+    """
+    own = [one for one in run if one.metric == column.metric and one.mean is not None]
     found = [one for one in own if one.subset == column.subset]
-    if not found and len(own) == 1:  # a suite of one part has no subsets, whatever the papers call it
-        found = own
-    if not found or found[0].mean is None:
+    if column.subset == OVERALL:
+        parts = {other.subset for other in columns} - {OVERALL}
+        if not parts <= {one.subset for one in own}:
+            return None
+        if not found and not parts and len(own) == 1:  # a suite of one part has no figure of all besides
+            found = own
+    if not found:
         return None
     one = found[0]
     scale = unit_of(one.metric).scale

@@ -95,6 +95,22 @@ def test_a_suite_of_one_part_meets_the_papers_only_column():
     assert table.body[0][2].startswith("60.00")
 
 
+def test_one_measured_subset_stands_in_its_own_column_alone():
+    one = headline_table("x", {"mine": [cell("hotpotqa", 0.6, n=200)]}, "f1", published_table("care_longbench"))
+    assert one.body[0][2:] == ("-", "60.00\n[30.00, 60.00]", "-", "-", "-")
+    cells = [cell("Timeline", 0.5, "time_dialog", 6)]
+    task = headline_table("x", {"mine": cells}, "time_dialog", published_table("time_dialog"))
+    assert {row[0]: row[1] for row in task.body[1:] if row[1] != "-"} == {"TL (n=6)": "50.0\n[30.0, 60.0]"}
+    own = headline_table("x", {"mine": [cell("my_own_files", 0.6)]}, "f1", published_table("care_longbench"))
+    assert set(own.body[0][2:]) == {"-"}
+
+
+def test_a_mean_of_fewer_subsets_than_the_papers_is_not_printed_beside_it():
+    fewer = [one for one in LONGBENCH if one.subset != "2wikimqa"]
+    table = headline_table("x", {"mine": fewer}, "f1", published_table("care_longbench"))
+    assert [figure.partition("\n")[0] for figure in table.body[0][2:]] == ["45.67", "50.00", "-", "100.00", "-"]
+
+
 def test_a_wide_table_lists_its_columns_downwards():
     cells = [cell(column.subset, 0.5, "time_dialog", column.n) for column in published_table("time_dialog").columns]
     table = headline_table("Time-Dialog", {"mine": cells}, "time_dialog", published_table("time_dialog"))
