@@ -137,6 +137,11 @@ class Steps:
         sample = Sample.from_record(record, completion=completion)
         if sample.care.problems:
             return Rejected("tagging", "not in the CARE format", "; ".join(sample.care.problems), completion)
+        if sample.care.spans != tuple(
+            place.fact for place in placed.places
+        ):  # a tag that came to be around other words
+            quotes = "; ".join(sample.care.spans)
+            return Rejected("tagging", "the quotes are not the facts", f"quoted: {quotes:.500}", completion)
         withheld = _withheld(sample)
         if withheld:
             return Rejected("tagging", "scores less than 1.0", withheld, completion)

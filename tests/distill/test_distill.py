@@ -144,6 +144,12 @@ CASES = {
     "another answer in bold": (None, Say(f"See: {' '.join(FACTS)}\n**Final answer**: 12"), "injector", "wrong answer"),
     "an answer before the facts": (None, Say(f"Answer: 1900. {' '.join(FACTS)}"), "injector", "wrong answer"),
     "cut off injector": (None, Say(" ".join(FACTS), finish_reason="length"), "injector", "the reply was cut off"),
+    "tags made of tags": (
+        None,
+        Say(f"Hm, <retr<retrieval>ieval>SHE SINGS</retr</retrieval>ieval>. {' '.join(FACTS)}"),
+        "tagging",
+        "the quotes are not the facts",
+    ),
     "tags of its own": (None, Say(f"<think>{' '.join(FACTS)}"), "tagging", "not in the CARE format"),
 }
 
