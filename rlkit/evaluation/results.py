@@ -40,12 +40,12 @@ class SuiteResult:
     def summarise(self) -> None:
         self.cells = summarise(self.examples, overall=self.facts["overall"], groups=self.facts["groups"])
 
-    def tables(self, label: str) -> list[Table]:
-        """The headline beside the published numbers, and every figure."""
+    def headlines(self, label: str) -> list[Table]:
+        """The headline beside the published numbers, one table for each that was published."""
         runs = {label: self.cells, **{f"control: {name}": cells for name, cells in self.controls.items()}}
         title, headline = self.facts["title"], self.facts["headline"]
         keys = self.facts["published"] or [None]
-        tables = [
+        return [
             headline_table(
                 title if key is None else f"{title}: {published_table(key).title}",
                 runs,
@@ -54,7 +54,11 @@ class SuiteResult:
             )
             for key in keys
         ]
-        return [*tables, cells_table(f"{title}: all figures of {label}", self.cells)]
+
+    def tables(self, label: str) -> list[Table]:
+        """The headlines, and every figure."""
+        every = cells_table(f"{self.facts['title']}: all figures of {label}", self.cells)
+        return [*self.headlines(label), every]
 
     def to_dict(self) -> dict[str, Any]:
         controls = {name: [asdict(cell) for cell in cells] for name, cells in self.controls.items()}
@@ -141,8 +145,11 @@ def as_text(label: str, results: Results) -> str:
 
 
 def as_json(label: str, results: Results) -> str:
-    """What stands in `results.json`."""
-    return json.dumps(_plain(label, results), ensure_ascii=False)
+    """What stands in `results.json`, and the tables as they are printed: each row measured or published, with its scale."""
+    value = _plain(label, results)
+    for name, result in results.items():
+        value["suites"][name]["tables"] = [dict(table.data) for table in result.headlines(label)]
+    return json.dumps(value, ensure_ascii=False)
 
 
 def as_markdown(label: str, results: Results) -> str:

@@ -256,6 +256,22 @@ def test_missing_extra_and_double_predictions_are_counted(capsys: pytest.Capture
 
 
 @pytest.mark.usefixtures("world")
+def test_predictions_of_an_unknown_context_are_graded_on_the_whole_record(capsys: pytest.CaptureFixture[str]) -> None:
+    suite = yaml.safe_load(Path("small.yaml").read_text())
+    bm25 = {"context": "bm25", "contexts": {"bm25": {"top_k": 1, "budget_tokens": 50}, "full": None}}
+    Path("small.yaml").write_text(yaml.safe_dump({**suite, **bm25}))
+    rows = [{"id": row["id"], "completion": "Answer: x"} for row in ROWS]
+    Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert evaluate("--predictions", "p.jsonl", "--suite", "small.yaml", "--out", "p", "--controls") == 0
+    assert lines("p/examples.jsonl")[0]["record"]["context"] == ROWS[0]["context"]
+    assert "12 of 12 rows: graded on the whole context" in capsys.readouterr().out
+    for named, words in ((rows, ("--context", "bm25")), ([{**row, "context": "bm25"} for row in rows], ())):
+        Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in named))
+        assert evaluate("--predictions", "p.jsonl", "--suite", "small.yaml", *words) == 2
+        assert "there is no tokenizer" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("world")
 def test_two_models_are_compared_and_seeds_put_together(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"id": row["id"], "completion": f"<think></think> Answer: {row['golds'][0]}"} for row in ROWS]
     Path("good.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -275,6 +291,26 @@ def test_two_models_are_compared_and_seeds_put_together(capsys: pytest.CaptureFi
     assert "100.0" in capsys.readouterr().out
     assert evaluate("--compare", "bad", "goood") == 2
     assert "Did you mean 'good'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("world")
+def test_json_holds_the_published_rows_beside_the_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    suite = yaml.safe_load(Path("small.yaml").read_text())
+    suite["data"]["hotpotqa"] = suite["data"].pop("one")
+    Path("small.yaml").write_text(yaml.safe_dump({**suite, "table": {"published": "care_longbench"}, "headline": "f1"}))
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out", "--json") == 0
+    told = json.loads(capsys.readouterr().out)["suites"]["small"]
+    assert {0.0 <= cell["mean"] <= 1.0 for cell in told["cells"]} == {True}
+    (table,) = told["tables"]
+    place = [column["title"] for column in table["columns"]].index("Hotpot")
+    assert table["columns"][place]["scale"] == 100.0
+    figures = {row["label"]: (row["source"], row["figures"][place]) for row in table["rows"]}
+    assert figures["fake"][0] == "measured"
+    assert figures["fake"][1]["n"] == 6
+    assert figures["Llama-3.1-8B, CARE"] == ("published", {"value": 63.09})
+    assert "arXiv 2509.13683" in table["published"]["source"]
+    assert evaluate("--show", "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["suites"]["small"]["tables"] == [table]
 
 
 @pytest.mark.usefixtures("world")
