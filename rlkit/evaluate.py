@@ -102,7 +102,8 @@ def _evaluate_predictions(args: argparse.Namespace) -> int:
 
     settings, suites = _settings(args)
     predictions = read_predictions(args.predictions)
-    asked = load_questions(suites, args.context, args.limit)
+    loaded = load_questions(suites, args.context, args.limit)
+    asked = [run.for_file(predictions, one, chosen=args.context is not None) for one in loaded]
     tokenizer = _tokenizer(None, args.tokenizer or settings.tokenizer)
     made, streams = _scored(args, asked, tokenizer, lambda one, reports: run.answered_by_file(predictions, one, tokenizer, reports))  # fmt: skip
 

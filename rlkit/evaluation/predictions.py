@@ -42,6 +42,11 @@ class Predictions:
     used: set[int] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
 
+    @property
+    def names_contexts(self) -> bool:
+        """Whether every line says with which context it was asked."""
+        return all("context" in prediction.place for found in self.by_id.values() for prediction in found)
+
     def answer(self, suite: str, subset: str, context: str, record: Record) -> Answered | None:
         """The question with its prediction; None, counted, where there is none. Raises `DataError` for two."""
         row_id = record["id"]

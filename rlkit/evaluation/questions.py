@@ -132,6 +132,15 @@ def within_window(asked: Asked, window_tokens: int | None) -> Asked:
     return replace(asked, policies=lowered)
 
 
+def on_whole_records(asked: Asked) -> Asked:
+    """The suite with answers graded on all that a question has, for answers of which nobody says what was shown."""
+    whole = {
+        name: policy if policy.policy in ("full", "middle") else Policy("full")
+        for name, policy in asked.policies.items()
+    }
+    return replace(asked, policies=whole)
+
+
 def subset_of(record: Mapping[str, Any], source: str, suite: Suite) -> str:
     """The part of the suite that a record belongs to."""
     if suite.subset_by is None:

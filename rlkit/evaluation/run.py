@@ -18,7 +18,7 @@ from rlkit.errors import RunError
 from rlkit.evaluation.controls import controls_for
 from rlkit.evaluation.folder import Answers
 from rlkit.evaluation.predictions import Predictions
-from rlkit.evaluation.questions import Asked, within_window
+from rlkit.evaluation.questions import Asked, on_whole_records, within_window
 from rlkit.evaluation.results import Slim, SuiteResult, facts_of, notes_of, slim
 from rlkit.evaluation.scoring import Answered, examples, workers_for
 from rlkit.evaluation.summary import Cell, summarise
@@ -122,11 +122,21 @@ def answered_by_model(
         yield Answered(question.suite, question.subset, question.context, question.record, reply)
 
 
+def for_file(predictions: Predictions, asked: Asked, chosen: bool) -> Asked:
+    """The suite as a file's answers are graded; `chosen` says whether the user named the context that they were given with."""
+    return asked if chosen or predictions.names_contexts else on_whole_records(asked)
+
+
 def answered_by_file(
     predictions: Predictions, asked: Asked, tokenizer: Any, reports: dict[str, Report]
 ) -> Iterator[Answered]:
     """The questions with the predictions of a file; what has none is noted there."""
+    unknown = {name for name, policy in asked.policies.items() if policy != asked.suite.policy(name)}
     for subset, context, record in _graded(asked, tokenizer, reports):
+        if context in unknown:
+            reports[context].note(
+                "graded on the whole context, since nothing says what the model was shown", record["id"]
+            )
         answered = predictions.answer(asked.suite.name, subset, context, record)
         if answered is not None:
             yield answered
