@@ -28,6 +28,7 @@ REFUSED, FAILED = "refused", "failed"  # finish reasons of requests that `tolera
 WINDOW = (
     8  # for each place at the endpoint so many items may be under way or done, so that a slow one holds up no others
 )
+MAX_TOKENS = 10**9  # of one answer; a server that counts more would spoil every sum
 _REFUSALS = (400, 413, 422)  # the server says no to this one request: too long, filtered
 _WAYS_OUT = {
     401: "put a valid key into the variable that key_variable names",
@@ -134,7 +135,7 @@ class Endpoint:
             about = REFUSED if status in _REFUSALS else FAILED if status in (408, 409, 429) or status >= 500 else ""
             way_out = _WAYS_OUT.get(status, "see what it says")
             raise self._error(f"answered {status}: {said:.300}", way_out, about) from error
-        except (openai.OpenAIError, ValueError) as error:
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
             raise self._error(f"sent no readable JSON ({error!s:.200})", _WAYS_OUT[404], FAILED) from error
         return self._read(answer)
 
@@ -147,9 +148,12 @@ class Endpoint:
             if isinstance(draft, str) and "</think>" not in text:
                 text = f"<think>{draft}" + (f"</think>\n{text}" if text else "")
             text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text that can be kept
-            prompt, completion = (int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
-            return Answer(text, choice.get("finish_reason") or "", prompt, completion, _attempt.number)
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            prompt, completion = (
+                min(max(int(usage.get(name) or 0), 0), MAX_TOKENS) for name in ("prompt_tokens", "completion_tokens")
+            )
+            ended = str(choice.get("finish_reason") or "").encode("utf-8", "replace").decode()
+            return Answer(text, ended, prompt, completion, _attempt.number)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
             raise self._error("sent no chat completion", _WAYS_OUT[404], FAILED) from error
 
     @property

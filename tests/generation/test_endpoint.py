@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from rlkit.errors import ConfigError
-from rlkit.generation.endpoint import WINDOW, Endpoint, EndpointError
+from rlkit.generation.endpoint import MAX_TOKENS, WINDOW, Endpoint, EndpointError
 
 pytest.importorskip("openai", reason="the extra `llm` is not installed")
 
@@ -152,11 +152,23 @@ def test_no_server(serve):
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html>hello</html>", b'{"choi', {"choices": []}, {"choices": None}, {"detail": "x"}, [1]]
+    "body", [b"<html>hello</html>", b'{"choi', {"choices": []}, {"choices": None}, {"detail": "x"}, [1], b"[" * 200_000]
 )
 def test_what_is_no_chat_completion_is_an_error(serve, body):
     with pytest.raises(EndpointError, match="base_url, which usually ends in /v1"):
         Endpoint(serve((200, body)).url, "m", max_retries=0).ask(ASK)
+
+
+def test_odd_figures_and_finish_reasons_of_one_reply_end_no_run(serve):
+    def answered(tokens, finish_reason="stop"):
+        made = completion("yes", prompt_tokens=tokens, completion_tokens=2)
+        made["choices"][0]["finish_reason"] = finish_reason
+        server = serve((200, json.dumps(made).encode()))
+        return next(Endpoint(server.url, "m", max_retries=0, tolerate=1).complete([ASK]))
+
+    assert answered(float("inf")).finish_reason == answered(float("nan")).finish_reason == "failed"
+    assert (answered(-7).prompt_tokens, answered(10**400).prompt_tokens) == (0, MAX_TOKENS)
+    assert answered(1, ["stop"]).finish_reason == "['stop']"  # text, whatever it was
 
 
 def test_the_key_comes_from_the_named_variable_and_shows_nowhere(serve, monkeypatch):
