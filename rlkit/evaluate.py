@@ -111,7 +111,7 @@ def _evaluate_predictions(args: argparse.Namespace) -> int:
         yield from chain.from_iterable(streams)
         predictions.check_missing(sum(one.rows for one in asked), args.allow_missing)
         if args.limit is None:
-            predictions.check_extra({one.suite.name: list(one.policies) for one in asked})
+            predictions.check_extra({one.suite.name: list(one.policies) for one in asked}, sum(one.left_out for one in asked))  # fmt: skip
 
     with contextlib.ExitStack() as until_done:
         if args.out is not None:

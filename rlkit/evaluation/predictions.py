@@ -6,6 +6,7 @@ Knows the columns under which frameworks write ids and completions; knows no met
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from rlkit.generation.model import Reply
 IDS = ("id", "_id", "question_id")
 COMPLETIONS = ("completion", "prediction", "response", "output", "generated_text", "pred")
 LISTED = 5
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,11 @@ class Predictions:
             f"ids look like {example!r}. Add them, or leave these questions out of all figures with --allow-missing."
         )
 
-    def check_extra(self, asked: Mapping[str, Sequence[str]]) -> None:
+    def check_extra(self, asked: Mapping[str, Sequence[str]], left_out: int = 0) -> None:
         """Raise `DataError` for predictions of no question; lines that name another suite or context are left alone.
 
-        `asked` holds the contexts of each suite.
+        `asked` holds the contexts of each suite. `left_out` rows of the data ask nothing, by their reports, and their
+        ids are not kept: as many predictions of no question are taken to be theirs.
         """
         extra = [
             row_id
@@ -89,10 +92,18 @@ class Predictions:
                 for context in contexts
             )
         ]
-        if extra:
+        if 0 < len(extra) <= left_out:
+            _log.warning(
+                "%s: %d predictions (%s) have no question; %d rows of the data were left out when it was read",
+                *(self.path, len(extra), _few(extra), left_out),
+            )
+        elif extra:
+            rows = (
+                f" Of the data {left_out:,} rows were left out when it was read, fewer than that." if left_out else ""
+            )
             raise DataError(
                 f"{self.path}: {len(extra):,} predictions have an id that no question of {', '.join(asked)} has "
-                f"({_few(extra)}); remove these lines, name the suite that they belong to, or evaluate the first rows alone "
+                f"({_few(extra)}).{rows} Remove these lines, name the suite that they belong to, or evaluate the first rows alone "
                 "with --limit."
             )
 

@@ -58,6 +58,11 @@ class Asked:
         """How many questions there are at most, over all contexts."""
         return len(self.policies) * sum(len(loaded.rows) for loaded in self.sources.values())
 
+    @property
+    def left_out(self) -> int:
+        """How many rows of the data were left out when it was read."""
+        return sum(count.rows for loaded in self.sources.values() for count in loaded.report.dropped.values())
+
     def records(self) -> Iterator[tuple[str, Record]]:
         """Every record with its subset."""
         for name, loaded in self.sources.items():

@@ -154,7 +154,8 @@ def scored(
             result.examples.append(slim(line))
             ends.append(line["finish_reason"])
             yield line
-        result.notes = notes_of(reports, ends)
+        loaded = {f"data.{name}": source.report for name, source in asked.sources.items()}
+        result.notes = notes_of({**loaded, **reports}, ends)
 
     return result, lines()
 

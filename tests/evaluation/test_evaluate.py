@@ -272,6 +272,33 @@ def test_predictions_of_an_unknown_context_are_graded_on_the_whole_record(capsys
 
 
 @pytest.mark.usefixtures("world")
+def test_rows_that_the_loader_leaves_out_are_noted_and_may_have_predictions(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {
+        "_id": "h",
+        "type": "bridge",
+        "question": "Who wrote Emma?",
+        "context": [["Emma", ["Emma is by Jane Austen."]]],
+        "supporting_facts": [["Emma", 0]],
+        "evidences": [],
+    }
+    Path("dev.json").write_text(
+        json.dumps([{**row, "_id": f"q{number}", "answer": "Jane Austen" if number < 3 else ""} for number in range(5)])
+    )
+    data = {"two": {"format": "2wikimultihopqa", "path": "dev.json"}}
+    Path("wiki.yaml").write_text(yaml.safe_dump({"title": "Wiki", "data": data, "metrics": ["em"]}))
+    for ids, code in ((("q0", "q1", "q2", "q3", "q4"), 0), (("q0", "q1", "q2", "q3", "q4", "q5"), 2)):
+        Path("p.jsonl").write_text("".join(json.dumps({"id": name, "completion": "x"}) + "\n" for name in ids))
+        assert evaluate("--predictions", "p.jsonl", "--suite", "wiki.yaml", "--json") == code
+        told = capsys.readouterr()
+        if code:
+            assert "3 predictions have an id that no question of wiki has" in told.err
+            assert "2 rows were left out" in told.err
+        else:
+            (note,) = json.loads(told.out)["suites"]["wiki"]["notes"]
+            assert note.startswith("data.two: 2 of 5 rows left out: ")
+
+
+@pytest.mark.usefixtures("world")
 def test_two_models_are_compared_and_seeds_put_together(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"id": row["id"], "completion": f"<think></think> Answer: {row['golds'][0]}"} for row in ROWS]
     Path("good.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
