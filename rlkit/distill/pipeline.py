@@ -30,7 +30,7 @@ from rlkit.data.record import Record, to_json_line, to_record
 from rlkit.distill.report import Yield, preview
 from rlkit.distill.settings import Settings
 from rlkit.distill.steps import INJECTOR, REASONER, Ask, Rejected, Steps, row_of
-from rlkit.errors import DataError, RunError
+from rlkit.errors import ConfigError, DataError, RunError
 from rlkit.generation.endpoint import FAILED, REFUSED, Endpoint
 from rlkit.generation.model import Conversation, Model, Reply
 from rlkit.journal import Journal
@@ -59,6 +59,12 @@ def distill(
         REASONER: reasoner or settings.reasoner.open("reasoner"),
         INJECTOR: injector or settings.injector.open("injector"),
     }
+    for stage, model in models.items():  # all of it before anything is loaded or paid for
+        if isinstance(model, Endpoint):
+            try:
+                model.check()
+            except ConfigError as error:
+                raise ConfigError(f"{stage}: {error}") from error
     loaded = {name: load_source(source, f"sources.{name}") for name, source in settings.sources.items()}
     for name, source in loaded.items():
         if other := set(source.rows.unique("task")) - {"care"}:

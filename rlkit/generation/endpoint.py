@@ -107,6 +107,11 @@ class Endpoint:
         if taken:
             raise ConfigError(f"sampling sets {', '.join(sorted(taken))}, which the client sets itself; remove it.")
 
+    def check(self) -> None:
+        """Raise the `ConfigError` that the first request would: no client, no key, a setting that the API lacks."""
+        _check_names(tuple(self.sampling))
+        self._key()
+
     def ask(self, messages: Iterable[Message]) -> Answer:
         """The answer to one conversation; raises `EndpointError` after the last retry, `ConfigError` without a key.
 

@@ -16,7 +16,7 @@ from rlkit import cli
 from rlkit.data.load import load_source
 from rlkit.distill.pipeline import distill
 from rlkit.distill.settings import Settings, parse_settings
-from rlkit.errors import DataError, RunError
+from rlkit.errors import ConfigError, DataError, RunError
 from rlkit.generation.endpoint import EndpointError
 
 pytest.importorskip("openai", reason="the extra `llm` is not installed")
@@ -355,6 +355,27 @@ def test_drafts_of_a_killed_start_are_removed(tmp_path: Path) -> None:
     assert others.exists()
     assert not any(draft.exists() for draft in drafts)
     assert (tmp_path / "out/.lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "message"),
+    [
+        ("injector", {"key_variable": "NO_SUCH_KEY"}, "NO_SUCH_KEY .* is not set"),
+        ("reasoner", {"key_variable": "NO_SUCH_KEY"}, "NO_SUCH_KEY .* is not set"),
+        ("injector", {"sampling": {"temprature": 0}}, "sampling: temprature: .*Did you mean 'temperature'"),
+    ],
+)
+def test_what_only_a_request_would_tell_is_told_before_one_is_paid_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, change: dict[str, object], message: str
+) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with scripted(GOOD) as server:
+        wrong = settings(tmp_path, server.url, [record(0)], **{stage: change})
+        (tmp_path / "records.jsonl").write_text("no JSON\n")  # nor is anything loaded
+        with pytest.raises(ConfigError, match=f"^{stage}: .*{message}"):
+            distill(wrong)
+        assert not server.calls
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_of_something_else_stays_untouched(tmp_path: Path) -> None:
