@@ -20,6 +20,7 @@ from rlkit.generation.model import Reply
 IDS = ("id", "_id", "question_id")
 COMPLETIONS = ("completion", "prediction", "response", "output", "generated_text", "pred")
 LISTED = 5
+COLUMN_CHARS = 40  # of a column's name in a message
 _log = logging.getLogger(__name__)
 
 
@@ -126,11 +127,12 @@ def read_predictions(path: Path) -> Predictions:
             raise DataError(f"{where}: {name} is {row_id!r:.60}, but must be the id of a question.")
         name, said = _one_of(row, COMPLETIONS, where)
         place = {key: row[key] for key in ("suite", "subset", "context") if isinstance(row.get(key), str)}
+        tokens = row.get("completion_tokens")  # told to readers alone: what is no count is left out
         reply = Reply(
             _text(said, f"{where}: {name}"),
             str(row.get("finish_reason") or ""),
             0,
-            int(row.get("completion_tokens") or 0),
+            tokens if type(tokens) is int and tokens >= 0 else 0,
         )
         by_id.setdefault(str(row_id), []).append(Prediction(number, reply, place))
     if not by_id:
@@ -157,9 +159,15 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _one_of(row: Mapping[str, Any], names: Sequence[str], where: str) -> tuple[str, Any]:
     given = [name for name in names if row.get(name) is not None]
+    empty = [name for name in names if name in row]
+    if not given and empty:
+        raise DataError(
+            f"{where}: {empty[0]} is null, so there is nothing to score; give its text, or leave the line out."
+        )
     if not given:
-        hint = next((near for key in row if (near := nearest(key, names))), "")
-        raise DataError(f"{where}: has none of {', '.join(names)}; the columns here are {', '.join(row)}.{hint}")
+        hint = next((near for key in row if (near := nearest(key[:COLUMN_CHARS], names))), "")
+        columns = _few([key[:COLUMN_CHARS] for key in row]) or "none"
+        raise DataError(f"{where}: has none of {', '.join(names)}; the columns here are {columns}.{hint}")
     return given[0], row[given[0]]
 
 

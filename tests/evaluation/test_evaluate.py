@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ import yaml
 
 from rlkit import cli
 from rlkit.data.synthetic import generate
+from rlkit.errors import DataError
 from rlkit.evaluation import settings
 from rlkit.evaluation.folder import held
+from rlkit.evaluation.predictions import read_predictions
 from rlkit.generation.endpoint import Endpoint, EndpointError
 from rlkit.generation.model import Conversation, Reply
 
@@ -157,6 +160,45 @@ def test_a_folder_collects_suites_and_contexts_of_one_model_and_refuses_others(
 
 
 @pytest.mark.usefixtures("world")
+def test_notes_and_controls_of_contexts_measured_earlier_stay() -> None:
+    Path("one.jsonl").write_text("".join(json.dumps({**row, "evidence": []}) + "\n" for row in ROWS[:6]))
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--context", "oracle", "--out", "out", "--controls") == 0
+    first = json.loads(Path("out/results.json").read_text())["suites"]["small"]
+    assert [note for note in first["notes"] if note.startswith("oracle: 6 of 12 rows left out")]
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out") == 0
+    both = json.loads(Path("out/results.json").read_text())["suites"]["small"]
+    assert both["notes"] == first["notes"]
+    assert both["controls"] == first["controls"]
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--context", "oracle", "--out", "out", "--controls") == 0
+    again = json.loads(Path("out/results.json").read_text())["suites"]["small"]
+    assert (again["notes"], again["controls"]) == (first["notes"], first["controls"])
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("stopped_in", ["write_json", "write_text"])
+@pytest.mark.parametrize("before", [[], ["small.yaml"]])
+def test_no_suite_is_lost_where_writing_stops(
+    before: list[str], stopped_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    Path("other.yaml").write_text(Path("small.yaml").read_text())
+    for suite in before:
+        assert evaluate(*MODEL, "--suite", suite, "--out", "out") == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(f"rlkit.evaluation.results.{stopped_in}", stop)
+        with contextlib.suppress(KeyboardInterrupt):
+            assert evaluate(*MODEL, "--suite", "other.yaml", "--out", "out") != 0
+    if Path("out/examples.jsonl").exists():
+        known = json.loads(Path("out/results.json").read_text())["suites"]
+        assert {e["suite"] for e in lines("out/examples.jsonl")} <= set(known)
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out") == 0
+    assert evaluate(*MODEL, "--suite", "other.yaml", "--out", "out") == 0
+    assert {e["suite"] for e in lines("out/examples.jsonl")} == {"small", "other"}
+
+
+@pytest.mark.usefixtures("world")
 def test_a_second_process_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with held(Path("out")):
         assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out") == 2
@@ -296,6 +338,30 @@ def test_rows_that_the_loader_leaves_out_are_noted_and_may_have_predictions(caps
         else:
             (note,) = json.loads(told.out)["suites"]["wiki"]["notes"]
             assert note.startswith("data.two: 2 of 5 rows left out: ")
+
+
+@pytest.mark.parametrize("tokens", ["abc", [1], {"n": 1}, -3, True, None, 1.5])
+def test_a_count_of_tokens_that_is_none_is_left_alone(tokens: Any, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(json.dumps({"id": "q", "completion": "x", "completion_tokens": tokens}))
+    ((prediction,),) = read_predictions(tmp_path / "p.jsonl").by_id.values()
+    assert prediction.reply.completion_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"id": "q", "completion": None}, "p.jsonl:1: completion is null, so there is nothing to score"),
+        ({"id": None, "completion": "x"}, "p.jsonl:1: id is null"),
+        ({f"q{number} {'long ' * 50}": "an answer" for number in range(900)}, "the columns here are q0 long"),
+        ({"id": "q", "completoin": "x"}, "Did you mean 'completion'"),
+    ],
+)
+def test_a_line_without_id_or_completion_is_told_in_short(row: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DataError) as caught:
+        read_predictions(tmp_path / "p.jsonl")
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
 
 
 @pytest.mark.usefixtures("world")
