@@ -30,6 +30,13 @@ Write the rewritten reasoning and nothing else: no heading, no comment, no tags,
 
 # An answer at the beginning of a line, however marked up, or the format's own word for it anywhere.
 _ANSWER_LINE = re.compile(r"(?m)^[ \t*#>_-]{0,8}(?i:(?:the )?(?:final )?answer)[*_ ]{0,3}:|Answer:")
+_FENCE_LINE = re.compile(r"(?m)^[ \t]{0,8}```[^`\n]*$")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_MARKUP = re.compile(
+    r"<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|</?s>|<(?:eos|bos|pad|unk|end_of_turn|start_of_turn)>"
+    r"|\[/?INST\]|\[PAD\]|<</?SYS>>"
+)
+_NEARLY_A_TAG = re.compile(r"[<\[]\s{0,8}/?\s{0,8}(?:retrieval|think)\b[^<>\[\]\n]{0,40}[>\]]", re.IGNORECASE)
 
 
 class Reasoning(NamedTuple):
@@ -102,3 +109,32 @@ def cut_answer(text: str, quoted: Sequence[tuple[int, int]] = ()) -> Reasoning:
             before = text[: found.start()].rstrip().rstrip("*#").rstrip()
             return Reasoning(before, text[found.end() :].strip().strip("*").strip())
     return Reasoning(text, None)
+
+
+def fenced_blocks(text: str) -> list[str]:
+    """What stands between each pair of code fences.
+
+    >>> fenced_blocks("Sure, here it is:\\n```text\\nSo Austen.\\n```\\nI hope this helps.")
+    ['So Austen.']
+    """
+    parts = _FENCE_LINE.split(text)
+    return [part.strip() for part in parts[1:-1:2]]
+
+
+def stray_markup(reply: str) -> str:
+    """What in a rewritten reply belongs in no training row, in words; empty = nothing.
+
+    Control characters, chat tokens between words (those at the ends are stripped) and what is nearly a CARE tag.
+
+    >>> stray_markup("So Austen.<|im_end|>\\nuser"), stray_markup("So Austen.<|im_end|>")
+    ("chat token '<|im_end|>'", '')
+    >>> stray_markup("< retrieval >Emma</retrieval>")
+    "nearly a tag '< retrieval >'"
+    """
+    text = reply.rpartition(END_THINK)[2].replace(RETRIEVAL, "").replace(END_RETRIEVAL, "")
+    if found := _CONTROL.search(text):
+        return f"control character {found.group()!r}"
+    if sum(bool(part.strip()) for part in _MARKUP.split(text)) > 1 and (found := _MARKUP.search(text)):
+        return f"chat token {found.group()!r}"
+    found = _NEARLY_A_TAG.search(text)
+    return f"nearly a tag {found.group()!r}" if found else ""

@@ -17,8 +17,16 @@ from rewards import Sample, presets, token_f1
 from rewards.errors import RowError
 from rewards.gold import gold_completion
 from rewards.text import bag_f1
-from rlkit.distill.facts import find_facts, tag_facts, verbatim_facts
-from rlkit.distill.prompts import ask_injector, ask_reasoner, cut_answer, read_reasoning, read_rewritten
+from rlkit.distill.facts import Placed, find_facts, tag_facts, verbatim_facts
+from rlkit.distill.prompts import (
+    ask_injector,
+    ask_reasoner,
+    cut_answer,
+    fenced_blocks,
+    read_reasoning,
+    read_rewritten,
+    stray_markup,
+)
 from rlkit.distill.settings import Settings
 from rlkit.generation.endpoint import FAILED, REFUSED
 from rlkit.generation.model import Conversation
@@ -122,6 +130,10 @@ class Steps:
         if rejected:
             return rejected
         text = read_rewritten(reply["text"])
+        whole = [
+            block for block in fenced_blocks(text) if not find_facts(block, facts, self.settings.min_similarity).missing
+        ]
+        text = whole[0] if len(whole) == 1 else text  # what is said around it is about the task, not of the reasoning
         placed = find_facts(text, facts, self.settings.min_similarity)
         text, answer = cut_answer(text, [(place.start, place.end) for place in placed.places])
         if answer is not None:
@@ -142,6 +154,10 @@ class Steps:
         ):  # a tag that came to be around other words
             quotes = "; ".join(sample.care.spans)
             return Rejected("tagging", "the quotes are not the facts", f"quoted: {quotes:.500}", completion)
+        if not _says_more(text, placed):
+            return Rejected(INJECTOR, "no reasoning", "the reply is the facts only", reply["text"])
+        if stray := stray_markup(reply["text"]):
+            return Rejected(INJECTOR, "not plain text", stray, reply["text"])
         withheld = _withheld(sample)
         if withheld:
             return Rejected("tagging", "scores less than 1.0", withheld, completion)
@@ -170,6 +186,13 @@ def _without_answer(stage: str, reply: Mapping[str, Any]) -> Rejected | None:
     if not reply["text"].strip():
         return Rejected(stage, "the reply is empty", f"finish reason {ended}")
     return None
+
+
+def _says_more(text: str, placed: Placed) -> bool:
+    """Whether there is a word outside the facts."""
+    starts = [0, *(place.end for place in placed.places)]
+    ends = [*(place.start for place in placed.places), len(text)]
+    return any(any(map(str.isalpha, text[start:end])) for start, end in zip(starts, ends, strict=True))
 
 
 def _best_gold(record: Mapping[str, Any], answer: str) -> tuple[str, float]:

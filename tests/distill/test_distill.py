@@ -144,6 +144,20 @@ CASES = {
     "another answer in bold": (None, Say(f"See: {' '.join(FACTS)}\n**Final answer**: 12"), "injector", "wrong answer"),
     "an answer before the facts": (None, Say(f"Answer: 1900. {' '.join(FACTS)}"), "injector", "wrong answer"),
     "cut off injector": (None, Say(" ".join(FACTS), finish_reason="length"), "injector", "the reply was cut off"),
+    "facts only": (None, Say(f"1. {FACTS[0]}\n2. {FACTS[1]}"), "injector", "no reasoning"),
+    **{
+        f"stray {stray!r}": (None, Say(f"I look{stray} it up. {' '.join(FACTS)}"), "injector", "not plain text")
+        for stray in (
+            "\0",
+            "\x1b[1m",
+            "</s>",
+            "[INST]",
+            "<|im_end|>",
+            "<|im_<|im_end|>end|>",
+            "< retrieval >",
+            "[Retrieval]",
+        )
+    },
     "tags made of tags": (
         None,
         Say(f"Hm, <retr<retrieval>ieval>SHE SINGS</retr</retrieval>ieval>. {' '.join(FACTS)}"),
@@ -176,8 +190,9 @@ def test_what_is_rejected_and_why(tmp_path: Path, reasoner: Say, injector: Say, 
 ACCEPTED = {
     "a draft apart": (Say("Answer: 1900", message={"reasoning_content": "I look it up."}), None),
     "a draft in tags": (Say("<think>I look it up.</think>\n**Answer:** 1900."), None),
-    "a fence and a draft": (None, Say(f"<think>Hm</think>```\n{' '.join(FACTS)}\n```")),
-    "its own retrieval tags": (None, Say(f"<retrieval>{FACTS[0]}</retrieval> {FACTS[1]}")),
+    "a fence and a draft": (None, Say(f"<think>Hm</think>```\nI see: {' '.join(FACTS)}\n```")),
+    "a fence with words around": (None, Say(f"Sure!\n```text\nI see: {' '.join(FACTS)}\n```\nI hope this helps.")),
+    "its own retrieval tags": (None, Say(f"So <retrieval>{FACTS[0]}</retrieval> {FACTS[1]}<|im_end|></s>")),
     "other case and spaces": (
         None,
         Say(f"First, {FACTS[0][0].lower()}{FACTS[0][1:]}  \n {FACTS[1].replace(' ', '  ')}"),
@@ -207,6 +222,7 @@ def test_what_is_accepted_is_quoted_word_for_word(tmp_path: Path, reasoner: Say,
     (row,) = lines(tmp_path / "out/rows.jsonl")
     assert all(f"<retrieval>{fact}</retrieval>" in row["completion"] for fact in FACTS)
     assert row["completion"].endswith("</think> Answer: 1900")
+    assert not any(word in row["completion"] for word in ("```", "Sure", "helps", "im_end"))
 
 
 def test_labels_that_no_answer_could_satisfy_cost_nothing(tmp_path: Path) -> None:
