@@ -145,6 +145,9 @@ class Endpoint:
         return self._read(answer)
 
     def _read(self, answer: Any) -> Answer:
+        if isinstance(answer, dict) and answer.get("error"):  # some servers tell of errors with status 200
+            said = str(answer["error"]).replace(self._key(), "(key)") if self.key_variable else str(answer["error"])
+            raise self._error(f"answered with an error: {said:.300}", "see what it says", FAILED)
         try:
             choice, usage = answer["choices"][0], answer.get("usage") or {}
             message = choice["message"]

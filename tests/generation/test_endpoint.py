@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from rlkit.errors import ConfigError
-from rlkit.generation.endpoint import MAX_TOKENS, WINDOW, Endpoint, EndpointError
+from rlkit.generation.endpoint import FAILED, MAX_TOKENS, WINDOW, Endpoint, EndpointError
 
 pytest.importorskip("openai", reason="the extra `llm` is not installed")
 
@@ -169,6 +169,15 @@ def test_odd_figures_and_finish_reasons_of_one_reply_end_no_run(serve):
     assert answered(float("inf")).finish_reason == answered(float("nan")).finish_reason == "failed"
     assert (answered(-7).prompt_tokens, answered(10**400).prompt_tokens) == (0, MAX_TOKENS)
     assert answered(1, ["stop"]).finish_reason == "['stop']"  # text, whatever it was
+
+
+def test_an_error_with_status_200_is_quoted_without_the_key(serve, monkeypatch):
+    monkeypatch.setenv("LAB_KEY", "sk-secret")
+    server = serve((200, {"error": {"message": "upstream is busy, key sk-secret", "code": 502}}))
+    with pytest.raises(EndpointError, match=r"answered with an error: .*upstream is busy") as caught:
+        Endpoint(server.url, "m", key_variable="LAB_KEY", max_retries=0).ask(ASK)
+    assert "sk-secret" not in str(caught.value)
+    assert caught.value.about == FAILED
 
 
 def test_the_key_comes_from_the_named_variable_and_shows_nowhere(serve, monkeypatch):
