@@ -6,7 +6,8 @@ Knows folders, suites and tables; the figures come from `summary`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,13 @@ class SuiteResult:
 
     def summarise(self) -> None:
         self.cells = summarise(self.examples, overall=self.facts["overall"], groups=self.facts["groups"])
+
+    def keep(self, earlier: SuiteResult, contexts: Container[str]) -> None:
+        """Take over what an earlier evaluation said of `contexts`, which this one did not ask."""
+        self.notes += [note for note in earlier.notes if note.partition(": ")[0] in contexts]
+        for name, cells in earlier.controls.items():
+            self.controls[name] = self.controls.get(name, []) + [cell for cell in cells if cell.context in contexts]
+        self.controls = {name: cells for name, cells in self.controls.items() if cells}
 
     def headlines(self, label: str) -> list[Table]:
         """The headline beside the published numbers, one table for each that was published."""
@@ -80,17 +88,21 @@ def slim(example: Mapping[str, Any]) -> Slim:
     return {key: example[key] for key in _FIGURES if key in example}
 
 
-def notes_of(reports: Mapping[str, Report], ends: Sequence[str]) -> list[str]:
-    """What a reader of the figures must know of the rows behind them; `ends` are the answers' finish reasons."""
+def notes_of(reports: Mapping[str, Report], ends: Sequence[tuple[str, str]]) -> list[str]:
+    """What a reader of the figures must know of the rows behind them, each note with the context that it is of.
+
+    `ends` are the answers' contexts and finish reasons.
+    """
     notes = []
     for context, report in reports.items():
         for reason, count in report.dropped.items():
             notes.append(f"{context}: {count.rows:,} of {report.read:,} rows left out: {reason}")
         for reason, count in report.noted.items():
             notes.append(f"{context}: {count.rows:,} of {report.read:,} rows: {reason}")
-    cut = ends.count("length")
-    if cut:
-        notes.append(f"{cut:,} of {len(ends):,} answers were cut off at max_new_tokens")
+    for context, answers in Counter(context for context, _ in ends).items():
+        cut = ends.count((context, "length"))
+        if cut:
+            notes.append(f"{context}: {cut:,} of {answers:,} answers were cut off at max_new_tokens")
     return notes
 
 
@@ -117,15 +129,20 @@ def write(folder: Path, label: str, new: Results, lines: Iterable[Mapping[str, A
             asked.add((line["suite"], line["context"]))
             file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
         results = dict(new)
-        for line in read_examples(folder) if old else ():
+        kept: dict[str, set[str]] = {}
+        for line in read_examples(folder) if old and (folder / "examples.jsonl").is_file() else ():
             if (line["suite"], line["context"]) in asked or line["suite"] not in {**old, **new}:
                 continue
             file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
             results.setdefault(line["suite"], old.get(line["suite"]) or new[line["suite"]]).examples.append(slim(line))
-    for result in results.values():
-        result.summarise()
-    write_json(folder / "results.json", _plain(label, results))
-    write_text(folder / "table.md", as_markdown(label, results))
+            kept.setdefault(line["suite"], set()).add(line["context"])
+        for name, result in results.items():
+            if name in new and name in old:
+                result.keep(old[name], kept.get(name, set()))
+            result.summarise()
+        # Before the examples appear: a suite with examples and no results would be dropped by the next evaluation.
+        write_json(folder / "results.json", _plain(label, results))
+        write_text(folder / "table.md", as_markdown(label, results))
     return results
 
 

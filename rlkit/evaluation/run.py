@@ -152,7 +152,7 @@ def scored(
         ends = []
         for line in examples(answered, {asked.suite.name: asked.scorers}, workers or workers_for(asked.rows)):
             result.examples.append(slim(line))
-            ends.append(line["finish_reason"])
+            ends.append((line["context"], line["finish_reason"]))
             yield line
         loaded = {f"data.{name}": source.report for name, source in asked.sources.items()}
         result.notes = notes_of({**loaded, **reports}, ends)
