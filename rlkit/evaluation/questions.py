@@ -18,7 +18,7 @@ from rlkit.data.record import Record
 from rlkit.errors import ConfigError, DataError
 from rlkit.evaluation.contexts import Policy, show
 from rlkit.evaluation.metrics import Metric
-from rlkit.evaluation.suite import Suite
+from rlkit.evaluation.suite import Suite, load_suite, suite_names
 from rlkit.plain import plain
 
 FRAME_TOKENS = 128  # left for chat template and system message where a limit is lowered to a model's window
@@ -164,6 +164,9 @@ def _load(suite: Suite, name: str, spec: Mapping[str, Any], limit: int | None) -
     try:
         return load_source(given, where)
     except (ConfigError, DataError) as error:
+        shipped = load_suite(suite.name).data.get(name, {}) if suite.name in suite_names() else {}
+        if "path" not in spec or spec["path"] != shipped.get("path"):
+            raise  # a place of the user's own, which the message names already
         hint = (
             f"\nA file of yours stands in a config: `suites: {{{suite.name}: {{data: {{{name}: {{path: FILE}}}}}}}}`, or on the "
             f"command line: suites.{suite.name}.data.{name}.path=FILE."

@@ -21,7 +21,8 @@ from rlkit.plain import frozen, plain
 from rlkit.yaml_files import read_yaml_file
 
 FOLDER = Path(__file__).parent / "suites"
-_OF_A_PATH = ("subset", "split", "revision", "limit")  # what a source says of one place and not of another
+# What a source says of one place and not of another. Not `facts`: they are another data set's.
+_OF_A_PATH = ("subset", "split", "revision", "limit", "contexts", "ranges", "aliases")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def load_suite(name: str, changes: Mapping[str, Any] | None = None, where: str =
     """A shipped suite, or one in a YAML file, with some of its values changed as a config's `suites.NAME` says.
 
     Changes go key by key into mappings. A source with a new path keeps its format, and nothing that was said of the old
-    place. Raises `ConfigError`.
+    place, its further files (`contexts`, `ranges`, `aliases`) among it. Raises `ConfigError`.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():

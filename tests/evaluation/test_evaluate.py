@@ -234,6 +234,14 @@ def test_mistakes_stop_before_anything_is_asked(
     assert not Path("runs").exists()
 
 
+@pytest.mark.usefixtures("world")
+def test_a_path_of_the_users_is_not_advised_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(*MODEL, "--suite", "locomo", "suites.locomo.data.locomo.path=mine.json") == 2
+    told = capsys.readouterr().err
+    assert "mine.json" in told
+    assert "path=FILE" not in told
+
+
 def test_rows_without_labels_or_with_one_id_stop_it(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [ROWS[0], ROWS[0]]))
     assert evaluate(*MODEL, "--suite", "small.yaml") == 2

@@ -82,6 +82,15 @@ def test_a_config_changes_a_suite_key_by_key() -> None:
     }
 
 
+def test_a_new_path_forgets_the_further_files_of_the_old_place() -> None:
+    suite = load_suite("time_dialog", {"data": {"time_dialog": {"path": "mine.jsonl"}}})
+    assert dict(suite.data["time_dialog"]) == {"format": "time_dialog", "path": "mine.jsonl"}
+    suite = load_suite("time_dialog", {"data": {"time_dialog": {"path": "mine.jsonl", "contexts": "c.json"}}})
+    assert suite.data["time_dialog"]["contexts"] == "c.json"
+    suite = load_suite("longbench_evidence", {"data": {"hotpotqa": {"path": "mine.jsonl"}}})
+    assert suite.data["hotpotqa"]["facts"] == "hotpot_dev_distractor_v1.json"  # without them nothing is labelled
+
+
 def test_a_complaint_about_a_change_names_the_place_of_the_change() -> None:
     with pytest.raises(ConfigError, match=r"^suites.hotpotqa: metrix: no such key"):
         load_suite("hotpotqa", {"metrix": []}, "suites.hotpotqa")
