@@ -36,6 +36,7 @@ REASONER, INJECTOR = "reasoner", "injector"
 STAGES = (REASONER, INJECTOR)
 _CARE = presets.care()
 UNANSWERED = {REFUSED: "the endpoint refused the request", FAILED: "the endpoint gave no answer"}
+_FINISHED = ("", "stop", "eos", "eos_token", "end_turn", "stop_sequence")  # the words of servers for a whole answer
 _CUT_OFF = ("length", "content_filter")
 Recall = Callable[[str], Mapping[str, Any] | None]
 
@@ -183,6 +184,8 @@ def _without_answer(stage: str, reply: Mapping[str, Any]) -> Rejected | None:
         return Rejected(stage, UNANSWERED[ended], reply["text"])
     if ended in _CUT_OFF:
         return Rejected(stage, "the reply was cut off", f"finish reason {ended}", reply["text"])
+    if ended not in _FINISHED:
+        return Rejected(stage, "the reply is not finished", f"finish reason {ended:.60}", reply["text"])
     if not reply["text"].strip():
         return Rejected(stage, "the reply is empty", f"finish reason {ended}")
     return None

@@ -160,9 +160,12 @@ class Endpoint:
                 min(max(int(usage.get(name) or 0), 0), MAX_TOKENS) for name in ("prompt_tokens", "completion_tokens")
             )
             ended = str(choice.get("finish_reason") or "").encode("utf-8", "replace").decode()
-            return Answer(text, ended, prompt, completion, _attempt.number)
+            reply = Answer(text, ended, prompt, completion, _attempt.number)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
             raise self._error("sent no chat completion", _WAYS_OUT[404], FAILED) from error
+        if ended == "error":
+            raise self._error("broke off with finish reason error", "ask again later", FAILED)
+        return reply
 
     @property
     def identity(self) -> str:

@@ -125,6 +125,13 @@ CASES = {
     "answer only": (Say("Answer: 1900"), None, "reasoner", "no reasoning"),
     "cut off": (Say("Hm.\nAnswer: 1900", finish_reason="length"), None, "reasoner", "the reply was cut off"),
     "filtered": (Say("Hm.\nAnswer: 1900", finish_reason="content_filter"), None, "reasoner", "the reply was cut off"),
+    "calls a tool": (
+        Say("Hm.\nAnswer: 1900", finish_reason="tool_calls"),
+        None,
+        "reasoner",
+        "the reply is not finished",
+    ),
+    "broke off": (Say("Hm.\nAnswer: 1900", finish_reason="error"), None, "reasoner", "the endpoint gave no answer"),
     "empty": (Say(None), None, "reasoner", "the reply is empty"),
     "refused": (Say("too long", status=400), None, "reasoner", "the endpoint refused the request"),
     "html": (Say(raw=b"<html>busy</html>"), None, "reasoner", "the endpoint gave no answer"),
