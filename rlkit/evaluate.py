@@ -81,7 +81,7 @@ def _evaluate_model(args: argparse.Namespace) -> int:
 
         def take_folder() -> None:
             until_done.enter_context(held(folder))
-            claim(folder, {"model": label, "identity": _digest(model.identity.encode())})
+            claim(folder, {"model": label, "identity": _digest(model.identity.encode())}, model)
 
         first(take_folder)
         questions = sum(-(-one.rows // world_size()) for one in asked)
@@ -116,7 +116,8 @@ def _evaluate_predictions(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as until_done:
         if args.out is not None:
             until_done.enter_context(held(args.out))
-            claim(args.out, {"model": args.predictions.stem, "identity": _digest(args.predictions.read_bytes())})
+            file = args.predictions
+            claim(args.out, {"model": file.stem, "identity": _digest(file.read_bytes())}, {"predictions": str(file)})
         _finish(args, args.predictions.stem, made, checked(), args.out)
     return 0
 

@@ -1,9 +1,9 @@
 """The folder of an evaluation: what it leaves behind, and the rules under which the folder may be used again.
 
-    evaluation.json    the model and its settings, written first
+    evaluation.json    the model and its settings in words, written first
     answers/           one journal a process; answers by question and model, so that nothing is asked twice
     examples.jsonl     one line an answer: figures of every metric, completion, record
-    results.json       figures with intervals
+    results.json       figures with intervals, and the suites as they were asked
     table.md           the same beside the published ones
 
 A folder holds the evaluations of one model, and collects its suites. Knows no metric and no model.
@@ -23,6 +23,7 @@ from typing import Any
 from rlkit.errors import DataError, RunError, nearest
 from rlkit.generation.model import Reply
 from rlkit.journal import Journal
+from rlkit.plain import flat, plain
 from rlkit.runs import write_json
 
 
@@ -54,13 +55,26 @@ class Answers:
         self._own.put(key, {f.name: getattr(reply, f.name) for f in fields(Reply)})  # no more than is read back
 
 
-def claim(folder: Path, model: Mapping[str, Any]) -> None:
-    """Make the folder that of this model's evaluation; raises `RunError` where it is another's or no evaluation's."""
+def claim(folder: Path, model: Mapping[str, Any], settings: Any) -> None:
+    """Make the folder that of this model's evaluation; raises `RunError` where it is another's or no evaluation's.
+
+    `model` is what must be the same; `settings`, a mapping or a dataclass, says in words what was asked, so that a reader
+    sees what changed.
+    """
     note = folder / "evaluation.json"
+    told = json.loads(json.dumps(plain(settings), default=str))  # as they are read back
     if note.is_file():
         before = _read_json(note)
         changed = [f"{key}: {before.get(key)!r} -> {model[key]!r}" for key in model if before.get(key) != model[key]]
         if changed:
+            then, now = flat(before.get("settings") or {}), flat(told)
+            changed += [
+                f"settings.{key}: {then.get(key)!r} -> {now.get(key)!r}"
+                for key in dict.fromkeys([*then, *now])
+                if then and then.get(key) != now.get(key)
+            ]
+            if then == now:
+                changed.append("settings are the same, so the files of the model or of the predictions have changed")
             lines = "\n  ".join(changed)
             raise RunError(
                 f"{folder}: holds the evaluation of another model and is not overwritten. What differs:\n  {lines}\n"
@@ -69,7 +83,7 @@ def claim(folder: Path, model: Mapping[str, Any]) -> None:
         return
     if folder.is_dir() and any(not item.name.startswith(".") for item in folder.iterdir()):
         raise RunError(f"{folder}: holds files but no evaluation.json, so it is no evaluation's and stays untouched; choose another --out.")  # fmt: skip
-    write_json(note, model)
+    write_json(note, {**model, "settings": told})
 
 
 @contextlib.contextmanager

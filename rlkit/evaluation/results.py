@@ -80,7 +80,9 @@ def facts_of(suite: Suite) -> dict[str, Any]:
     """What of a suite stands in `results.json`."""
     table = suite.table
     told = {"title": suite.title, "headline": suite.headline, "strict": suite.strict}
-    return {**told, "overall": table.overall, "groups": plain(table.groups), "published": list(table.published)}
+    whole = json.loads(json.dumps(plain(suite), default=str))  # as it was asked, with every change of the command
+    decided = {"overall": table.overall, "groups": plain(table.groups), "published": list(table.published)}
+    return {**told, **decided, "suite": whole}
 
 
 def slim(example: Mapping[str, Any]) -> Slim:

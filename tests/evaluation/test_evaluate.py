@@ -160,6 +160,30 @@ def test_a_folder_collects_suites_and_contexts_of_one_model_and_refuses_others(
 
 
 @pytest.mark.usefixtures("world")
+def test_a_folder_says_in_words_what_was_asked_and_what_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "told", "model.sampling.top_p=0.5") == 0
+    note = json.loads(Path("told/evaluation.json").read_text())
+    assert note["settings"]["model"] == "fake"
+    assert note["settings"]["sampling"] == {"top_p": 0.5}
+    suite = json.loads(Path("told/results.json").read_text())["suites"]["small"]["suite"]
+    assert suite["data"]["one"] == {"format": "records", "path": "one.jsonl"}
+    assert (suite["max_new_tokens"], suite["contexts"]["oracle"]["policy"]) == (9, "oracle")
+    capsys.readouterr()
+    assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "told", "model.sampling.top_p=0.9") == 2
+    assert "settings.sampling.top_p: 0.5 -> 0.9" in capsys.readouterr().err
+    assert (
+        evaluate(*MODEL, "--suite", "small.yaml", "--out", "told", "model.sampling.top_p=0.5", "model.concurrency=2")
+        == 0
+    )
+    Path("p.jsonl").write_text("".join(json.dumps({"id": row["id"], "completion": "x"}) + "\n" for row in ROWS))
+    assert evaluate("--predictions", "p.jsonl", "--suite", "small.yaml", "--out", "scored") == 0
+    Path("p.jsonl").write_text("".join(json.dumps({"id": row["id"], "completion": "y"}) + "\n" for row in ROWS))
+    capsys.readouterr()
+    assert evaluate("--predictions", "p.jsonl", "--suite", "small.yaml", "--out", "scored") == 2
+    assert "files of the model or of the predictions have changed" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("world")
 def test_notes_and_controls_of_contexts_measured_earlier_stay() -> None:
     Path("one.jsonl").write_text("".join(json.dumps({**row, "evidence": []}) + "\n" for row in ROWS[:6]))
     assert evaluate(*MODEL, "--suite", "small.yaml", "--context", "oracle", "--out", "out", "--controls") == 0
@@ -370,6 +394,21 @@ def test_a_line_without_id_or_completion_is_told_in_short(row: dict[str, Any], m
         read_predictions(tmp_path / "p.jsonl")
     assert message in str(caught.value)
     assert len(str(caught.value)) < 500 + len(str(tmp_path))
+
+
+@pytest.mark.usefixtures("world")
+def test_with_several_contexts_every_prediction_names_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    contexts = ("full", "oracle")
+    rows = [{"id": row["id"], "completion": f"Answer: {name}", "context": name} for name in contexts for row in ROWS]
+    Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("--predictions", "p.jsonl", "--suite", "small.yaml", "--context", *contexts)
+    assert evaluate(*words, "--out", "p") == 0
+    assert all(line["completion"] == f"Answer: {line['context']}" for line in lines("p/examples.jsonl"))
+    del rows[3]["context"]
+    Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    capsys.readouterr()
+    assert evaluate(*words) == 2
+    assert "p.jsonl:4: names no context, so it would count for each of full, oracle" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("world")
