@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,21 @@ class Predictions:
     @property
     def names_contexts(self) -> bool:
         """Whether every line says with which context it was asked."""
-        return all("context" in prediction.place for found in self.by_id.values() for prediction in found)
+        return self._nameless is None
+
+    def check_contexts(self, contexts: Sequence[str]) -> None:
+        """Raise `DataError` where lines would count as answers of several contexts, because they name none."""
+        if len(contexts) > 1 and self._nameless is not None:
+            raise DataError(
+                f"{self.path}:{self._nameless}: names no context, so it would count for each of {', '.join(contexts)}; name it in "
+                f'each line, as "context": "{contexts[0]}", or score one context at a time with --context.'
+            )
+
+    @cached_property
+    def _nameless(self) -> int | None:
+        """The first line that names no context."""
+        lines = (p.line for found in self.by_id.values() for p in found if "context" not in p.place)
+        return min(lines, default=None)
 
     def answer(self, suite: str, subset: str, context: str, record: Record) -> Answered | None:
         """The question with its prediction; None, counted, where there is none. Raises `DataError` for two."""

@@ -123,7 +123,11 @@ def answered_by_model(
 
 
 def for_file(predictions: Predictions, asked: Asked, chosen: bool) -> Asked:
-    """The suite as a file's answers are graded; `chosen` says whether the user named the context that they were given with."""
+    """The suite as a file's answers are graded; `chosen` says whether the user named the context that they were given with.
+
+    Raises `DataError` where it is unclear which of several contexts a line belongs to.
+    """
+    predictions.check_contexts(list(asked.policies))
     return asked if chosen or predictions.names_contexts else on_whole_records(asked)
 
 
