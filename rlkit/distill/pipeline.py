@@ -20,6 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict
+from glob import glob
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -65,6 +66,7 @@ def distill(
                 model.check()
             except ConfigError as error:
                 raise ConfigError(f"{stage}: {error}") from error
+    _refuse_own_rows(settings)
     loaded = {name: load_source(source, f"sources.{name}") for name, source in settings.sources.items()}
     for name, source in loaded.items():
         if other := set(source.rows.unique("task")) - {"care"}:
@@ -77,6 +79,20 @@ def distill(
         steps = Steps(settings, {stage: model.identity for stage, model in models.items()})
         early = _ask_all(steps, loaded, models, answers)
         return _write(folder, steps, loaded, answers, early)
+
+
+def _refuse_own_rows(settings: Settings) -> None:
+    """A source inside the output folder would be overwritten by the rows that are made of it."""
+    folder = Path(settings.output_dir).resolve()
+    for name, source in settings.sources.items():
+        path = source.get("path")
+        found = [path, *glob(path, recursive=True)] if isinstance(path, str) else []
+        for own in found:
+            if folder in (file := Path(own).expanduser().resolve()).parents or file == folder:
+                raise ConfigError(
+                    f"sources.{name}.path: {own} lies in output_dir {settings.output_dir}, whose files this run overwrites; "
+                    "choose another output_dir."
+                )
 
 
 class Place(NamedTuple):

@@ -19,6 +19,7 @@ from rewards.parse_care import END_RETRIEVAL, RETRIEVAL, parse_care
 from rlkit.distill.steps import STAGES, UNANSWERED, Kept, Rejected
 
 MAX_EXAMPLES = 3
+SHOWN = 20_000  # characters of one text in the preview, so that it opens in any editor
 _FENCE = re.compile(r"`{3,}")
 
 
@@ -178,7 +179,9 @@ def _shown(number: int, row: Mapping[str, Any]) -> list[str]:
 
 
 def _block(text: str) -> list[str]:
-    """A code block whose fence is longer than any run of backticks in the text."""
+    """The beginning of the text in a code block whose fence is longer than any run of backticks in it."""
+    if len(text) > SHOWN:
+        text = f"{text[:SHOWN]}\n[{len(text) - SHOWN:,} more characters in rows.jsonl]"
     fence = "`" * max([3, *(len(run) + 1 for run in _FENCE.findall(text))])
     return [f"{fence}text", text, fence, ""]
 

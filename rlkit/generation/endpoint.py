@@ -11,6 +11,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import threading
 import weakref
 from collections import deque
@@ -25,6 +26,7 @@ from rlkit.errors import ConfigError, RlkitError, nearest
 from rlkit.generation.model import Conversation, Message, Reply
 
 REFUSED, FAILED = "refused", "failed"  # finish reasons of requests that `tolerate` lets pass
+FORBIDDEN = "forbidden"  # a 403: a wrong key, or, once the endpoint has answered, a refusal of one request
 WINDOW = (
     8  # for each place at the endpoint so many items may be under way or done, so that a slow one holds up no others
 )
@@ -35,6 +37,7 @@ _WAYS_OUT = {
     403: "put a key with access to this model into the variable that key_variable names",
     404: "correct model, or base_url, which usually ends in /v1",
 }
+_CONTENT = re.compile("content|moderat|flagged", re.IGNORECASE)  # what a 403 says that is about this one request
 _OPTIONS = {"extra_headers": "headers", "extra_query": "params", "extra_body": "extra_json", "timeout": "timeout"}
 _TOLD = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
 _log = logging.getLogger(__name__)
@@ -46,7 +49,8 @@ Result = TypeVar("Result")
 class EndpointError(RlkitError):
     """An endpoint refused, stayed silent after all retries, or answered with something that is no chat completion.
 
-    `about` says what else may work: "" where no request can, `REFUSED` or `FAILED` where another one may.
+    `about` says what else may work: "" where no request can, `REFUSED` or `FAILED` where another one may, `FORBIDDEN`
+    where another one may if any was answered.
     """
 
     def __init__(self, message: str, about: str = "") -> None:
@@ -68,11 +72,12 @@ class Endpoint:
     `key_variable` is the *name* of the environment variable that holds the key (local servers need none). `sampling`
     has the settings of `chat.completions.create` under the API's own names; what one server alone knows stands under
     `extra_body`. Answers 429, 5xx, timeouts and lost connections are tried again `max_retries` times with growing
-    pauses, or the pause that the server asks for.
+    pauses, or the pause that the server asks for. `timeout_seconds` bounds each wait for the next byte, not the answer.
 
-    `complete` lets pass up to `tolerate` requests in a row that the server refuses for what is in them (400, 413, 422) or
-    does not answer as it should after all retries: each becomes a reply with finish reason "refused" or "failed" and
-    what happened as its text. With 0, and for anything that no request can get past, it is an error.
+    `complete` lets pass up to `tolerate` requests in a row that the server refuses for what is in them (400, 413, 422; 403
+    where it names the content or comes after an answer) or does not answer as it should after all retries: each becomes a
+    reply with finish reason "refused" or "failed" and what happened as its text. With 0, and for anything that no request
+    can get past, it is an error.
 
     >>> Endpoint("http://127.0.0.1:8000/v1", "Qwen/Qwen2.5-7B-Instruct", sampling={"temperature": 0}).concurrency
     8
@@ -97,6 +102,8 @@ class Endpoint:
             raise ConfigError("base_url holds a user, a password or a query; put the key into a variable and name it.")
         if not self.model:
             raise ConfigError("model is empty, but the server must know which one to ask; see its /v1/models.")
+        if self.timeout_seconds == 0:
+            raise ConfigError("timeout_seconds is 0, so that no answer could come; give the seconds, more than 0.")
         for name, least in (("concurrency", 1), ("timeout_seconds", 0), ("max_retries", 0), ("tolerate", 0)):
             value = getattr(self, name)
             kinds = (int, float) if name == "timeout_seconds" else (int,)
@@ -138,6 +145,8 @@ class Endpoint:
             said = str(error.message).replace(key, "(key)") if self.key_variable else error.message
             status = error.status_code
             about = REFUSED if status in _REFUSALS else FAILED if status in (408, 409, 429) or status >= 500 else ""
+            if status == 403:
+                about = REFUSED if _CONTENT.search(str(said)) else FORBIDDEN
             way_out = _WAYS_OUT.get(status, "see what it says")
             raise self._error(f"answered {status}: {said:.300}", way_out, about) from error
         except (openai.OpenAIError, ValueError, RecursionError) as error:
@@ -179,22 +188,24 @@ class Endpoint:
     ) -> Iterator[Answer]:
         """Replies in the order of the conversations, `concurrency` at a time; see `Model.complete`."""
         without_answer = 0  # requests in a row
+        answered = False  # whether any was
         lock = threading.Lock()
 
         def work(numbered: tuple[int, Conversation]) -> Answer:
-            nonlocal without_answer
+            nonlocal without_answer, answered
             number, conversation = numbered
             try:
                 reply = self.ask(conversation)
             except EndpointError as error:
                 with lock:
                     without_answer += 1
-                    if not error.about or without_answer > self.tolerate:
+                    about = error.about if error.about != FORBIDDEN else REFUSED if answered else ""
+                    if not about or without_answer > self.tolerate:
                         raise
-                reply = Answer(str(error), error.about, 0, 0, _attempt.number)
+                reply = Answer(str(error), about, 0, 0, _attempt.number)
             else:
                 with lock:
-                    without_answer = 0
+                    without_answer, answered = 0, True
             on_reply(number, reply)
             return reply
 

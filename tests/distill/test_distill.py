@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from rewards import Sample, presets
 from rlkit import cli
 from rlkit.data.load import load_source
 from rlkit.distill.pipeline import distill
+from rlkit.distill.report import SHOWN
 from rlkit.distill.settings import Settings, parse_settings
 from rlkit.errors import ConfigError, DataError, RunError
 from rlkit.generation.endpoint import EndpointError
@@ -452,21 +454,49 @@ def test_rows_of_another_task_are_refused_before_anything_is_asked(tmp_path: Pat
         assert not server.calls
 
 
+def test_a_source_in_the_output_folder_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    with scripted(GOOD) as server:
+        made = settings(tmp_path, server.url, [record(0)])
+        distill(made)
+        before = (tmp_path / "out/rows.jsonl").read_bytes()
+        for path in (
+            tmp_path / "out/rows.jsonl",
+            tmp_path / "out/../out/*.jsonl",
+            tmp_path / "o*/rows.jsonl",
+            tmp_path / "out",
+        ):
+            own = replace(made, sources={"own": {"format": "records", "path": str(path)}})
+            with pytest.raises(ConfigError, match=r"sources\.own\.path: .* lies in output_dir"):
+                distill(own)
+        assert len(server.calls) == 2
+    assert (tmp_path / "out/rows.jsonl").read_bytes() == before
+
+
 def test_report_and_preview(tmp_path: Path) -> None:
-    nasty = "````\n# Heading\n<script>alert(1)</script> | a \\| b"
-    rows = [record(n) for n in range(40)] + [record(41, question=nasty.replace("\n", " "))]
-    script = good_models({**ANSWERS, nasty.replace("\n", " "): "1941"})
+    nasty = "`````\n# Heading\n<script>alert(1)</script> | a \\| b"
+    rows = [record(n) for n in range(41)]
+
+    def script(asked):
+        if asked["model"] == "injector" and question_of(asked) == rows[0]["question"]:
+            return Say(f"{nasty} {' '.join(FACTS)} {'so ' * SHOWN}end")
+        return GOOD(asked)
+
     with scripted(script) as server:
         found = distill(settings(tmp_path, server.url, rows))
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert report == json.loads(json.dumps(found.to_dict()))
     assert (report["records"], report["kept"]) == ({"mine": 41}, {"mine": 41})
     share = report["statistics"]["quoted share of reasoning"]
-    assert 0.5 < share["least"] <= share["median"] <= share["p95"] <= share["greatest"] < 1
+    assert 0 < share["least"] < 0.01 < 0.5 < share["median"] <= share["p95"] <= share["greatest"] < 1
     assert report["statistics"]["quotes"]["mean"] == 2
     shown = (tmp_path / "out/preview.md").read_text(encoding="utf-8")
     assert shown.startswith("# 30 of 41 rows")
     assert shown.count("## Line ") == 30
+    fence = "`" * 6
+    block = shown[shown.index(f"{fence}text\n<think>`````\n# Heading\n<script>") :].split(f"\n{fence}\n")[0]
+    assert "`````" in block
+    assert block.endswith("more characters in rows.jsonl]")
+    assert SHOWN < len(block) < SHOWN + 100
     assert "| kept |  | 41 | 100.0 % |" in (tmp_path / "out/report.md").read_text(encoding="utf-8")
 
 

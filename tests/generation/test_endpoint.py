@@ -279,6 +279,18 @@ def test_what_no_request_can_get_past_is_an_error_however_much_is_tolerated(serv
     assert len(server.requests) == 1
 
 
+def test_a_403_after_an_answer_or_about_the_content_refuses_one_request_only(serve):
+    no = (403, {"error": {"message": "no access"}})
+    endpoint = Endpoint(
+        serve((200, completion("yes")), no, (200, completion("yes"))).url, "m", tolerate=1, concurrency=1
+    )
+    assert [reply.finish_reason for reply in endpoint.complete([ASK] * 3)] == ["stop", "refused", "stop"]
+    with pytest.raises(EndpointError, match=r"answered 403: .*no access"):
+        list(replace(endpoint, base_url=serve((200, completion("yes")), no).url).complete([ASK] * 3))
+    flagged = serve((403, {"error": {"message": "the input was flagged by moderation"}}), (200, completion("yes")))
+    assert [r.finish_reason for r in replace(endpoint, base_url=flagged.url).complete([ASK] * 2)] == ["refused", "stop"]
+
+
 def test_a_slow_answer_holds_up_no_others():
     endpoint = Endpoint("http://127.0.0.1:1/v1", "m", concurrency=2)
     first_may_end, done = threading.Event(), []
@@ -312,6 +324,8 @@ def test_a_slow_answer_holds_up_no_others():
         ({"concurrency": 2.5}, "concurrency is 2.5, but must be a whole number"),
         ({"tolerate": True}, "tolerate is True"),
         ({"timeout_seconds": float("nan")}, "timeout_seconds is nan"),
+        ({"timeout_seconds": 0}, "timeout_seconds is 0, .* more than 0"),
+        ({"timeout_seconds": -1}, "timeout_seconds is -1"),
         ({"sampling": {"stream": True}}, "sampling sets stream"),
     ],
 )
