@@ -92,12 +92,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def grpo(folder: Path, name: str, accuracy: dict[str, Any], **alarms: Any) -> str:
+def grpo(folder: Path, name: str, accuracy: dict[str, Any], **train: Any) -> str:
     return config(
-        folder, name, method="grpo", model={"model_name_or_path": "sft/model"}, train=GRPO,
+        folder, name, method="grpo", model={"model_name_or_path": "sft/model"}, train={**GRPO, **train},
         sources={"train": {"format": "records", "path": "train.jsonl"}},
         rewards={"accuracy": {"weight": 0.8, **accuracy}, "format": {"use": "care_format", "weight": 0.2}},
-        alarms={**ALARMS, **alarms},
+        alarms=ALARMS,
     )  # fmt: skip
 
 
@@ -116,22 +116,22 @@ def test_an_honest_reward_raises_no_alarm(folder: Path) -> None:
 
 
 def test_a_cheatable_reward_raises_it_and_a_resumed_run_raises_the_same(folder: Path) -> None:
-    cheated = grpo(folder, "cheated", {"use": "cheatable:contains"})
+    cheated = grpo(folder, "cheated", {"use": "cheatable:contains"}, max_steps=20, save_steps=5)
     output = finish(folder, *TRAIN, cheated)
     run = folder / "cheated"
     alarms = lines(run / "alarms.jsonl")
     first = alarms[0]
     assert first["kind"] == "reward_without_correctness"
     assert first["part"] == "accuracy"
-    assert first["now"]["reward"] - first["then"]["reward"] > 0.1
+    assert first["now"]["eval_reward"] - first["then"]["eval_reward"] > 0.1
     assert first["now"]["eval_watch/correct"] <= first["then"]["eval_watch/correct"] + 0.02
     assert len(first["completions"]) == 3
     assert all(each["correct"] == 0.0 and each["total"] == 1.0 for each in first["completions"])
     assert "alarm at step" in output
 
-    # The last half is lost and made again.
+    # The second half is lost and made again.
     (run / "done.json").unlink()
-    for gone in (run / "model", run / "checkpoint-40", run / "checkpoint-30"):
+    for gone in (run / "model", run / "checkpoint-20", run / "checkpoint-15"):
         shutil.rmtree(gone)
     finish(folder, *TRAIN, cheated, "--resume")
     assert lines(run / "alarms.jsonl") == alarms
