@@ -127,7 +127,7 @@ def within_window(asked: Asked, window_tokens: int | None) -> Asked:
     """The suite with limits that leave a model of this window room to answer."""
     if window_tokens is None:
         return asked
-    most = window_tokens - asked.suite.max_new_tokens - FRAME_TOKENS
+    most = room(window_tokens, asked.suite)
     lowered = {
         name: replace(policy, max_tokens=most)
         if policy.max_tokens is not None and policy.max_tokens > most > 1
@@ -135,6 +135,11 @@ def within_window(asked: Asked, window_tokens: int | None) -> Asked:
         for name, policy in asked.policies.items()
     }
     return replace(asked, policies=lowered)
+
+
+def room(window_tokens: int, suite: Suite) -> int:
+    """How many tokens of a message leave a model of this window room for the suite's answers."""
+    return window_tokens - suite.max_new_tokens - FRAME_TOKENS
 
 
 def on_whole_records(asked: Asked) -> Asked:

@@ -18,7 +18,7 @@ from rlkit.errors import RunError
 from rlkit.evaluation.controls import controls_for
 from rlkit.evaluation.folder import Answers
 from rlkit.evaluation.predictions import Predictions
-from rlkit.evaluation.questions import Asked, on_whole_records, within_window
+from rlkit.evaluation.questions import Asked, on_whole_records, room, within_window
 from rlkit.evaluation.results import Slim, SuiteResult, facts_of, notes_of, slim
 from rlkit.evaluation.scoring import Answered, examples, workers_for
 from rlkit.evaluation.summary import Cell, summarise
@@ -67,9 +67,34 @@ def generate(model: AnyModel, suites: Sequence[Asked], tokenizer: Any, folder: P
     """
     answers = on_first_then_all(lambda: Answers(folder / "answers", rank()))
     wait_for_all()  # whoever writes first must not disturb who still reads
-    for asked in suites:
-        _generate(with_defaults(model, asked.suite.max_new_tokens), asked, tokenizer, answers, on_done)
+    asking = [(with_defaults(model, asked.suite.max_new_tokens), asked) for asked in suites]
+    for one, asked in asking:
+        _check_room(one, asked, tokenizer, answers)
     wait_for_all()
+    for one, asked in asking:
+        _generate(one, asked, tokenizer, answers, on_done)
+    wait_for_all()
+
+
+def _check_room(model: AnyModel, asked: Asked, tokenizer: Any, answers: Answers) -> None:
+    """Raise `GenerationError` for a prompt that the model has no room for, before hours of answers to the others."""
+    prompt_ids, window = getattr(model, "prompt_ids", None), getattr(model, "window_tokens", None)
+    if prompt_ids is None or window is None:
+        return
+    identity = model.identity
+    asked = _narrowed(asked, model)
+    for question in asked.questions(tokenizer, _reports(asked), (rank(), world_size())):
+        if question.key(identity) in answers:
+            continue
+        try:
+            prompt_ids(question.messages)
+        except GenerationError as error:
+            most = room(window, asked.suite)
+            way_out = f" suites.{question.suite}.contexts.{question.context}.max_tokens={most} cuts longer prompts."
+            raise GenerationError(
+                f"{question.suite}/{question.subset}/{question.context}/{question.record['id']}: {error}"
+                f"{way_out if most > 1 else ''} Nothing new was asked."
+            ) from error
 
 
 def _generate(model: AnyModel, asked: Asked, tokenizer: Any, answers: Answers, on_done: OnDone) -> None:
@@ -112,7 +137,15 @@ def answered_by_model(
     answers = Answers(folder / "answers")
     model = with_defaults(model, asked.suite.max_new_tokens)
     identity = model.identity
-    for question in _narrowed(asked, model).questions(tokenizer, reports):
+    narrowed = _narrowed(asked, model)
+    lowered = {
+        name: f"max_tokens is {policy.max_tokens:,}, not {asked.policies[name].max_tokens:,}, to leave the model room to answer"
+        for name, policy in narrowed.policies.items()
+        if policy != asked.policies[name]
+    }
+    for question in narrowed.questions(tokenizer, reports):
+        if question.context in lowered:
+            reports[question.context].note(lowered[question.context], question.record["id"])
         reply = answers.get(question.key(identity))
         if reply is None:
             raise RunError(

@@ -13,13 +13,15 @@ import pytest
 import yaml
 
 from rlkit import cli
+from rlkit.data.layout import Report
 from rlkit.data.synthetic import generate
-from rlkit.errors import DataError
+from rlkit.errors import DataError, RunError
 from rlkit.evaluation import settings
-from rlkit.evaluation.folder import held
+from rlkit.evaluation.folder import Answers, held
 from rlkit.evaluation.predictions import read_predictions
 from rlkit.generation.endpoint import Endpoint, EndpointError
 from rlkit.generation.model import Conversation, Reply
+from rlkit.generation.weights import GenerationError
 
 ROWS = list(generate("easy", rows=12, seed=5))
 GOLDS = {row["question"]: row["golds"][0] for row in ROWS}
@@ -409,6 +411,63 @@ def test_with_several_contexts_every_prediction_names_its_own(capsys: pytest.Cap
     capsys.readouterr()
     assert evaluate(*words) == 2
     assert "p.jsonl:4: names no context, so it would count for each of full, oracle" in capsys.readouterr().err
+
+
+WINDOW = 200
+
+
+class Words:
+    """A tokenizer of words."""
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        return list(range(len(text.split())))
+
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool) -> str:
+        return " ".join(map(str, token_ids))
+
+
+@dataclass(frozen=True)
+class Narrow(Fake):
+    """Has a window, as a local model."""
+
+    window_tokens = WINDOW
+
+    def prompt_ids(self, conversation: Conversation) -> list[int]:
+        ids = Words().encode(" ".join(message["content"] for message in conversation))
+        if len(ids) + 9 > WINDOW:
+            raise GenerationError(f"a prompt has {len(ids)} tokens.")
+        return ids
+
+
+def test_a_prompt_over_the_window_is_found_before_anything_is_asked(world: Path) -> None:
+    from rlkit.evaluation import run
+    from rlkit.evaluation.questions import load_questions
+    from rlkit.evaluation.suite import load_suite
+
+    last = {**ROWS[11], "context": [{"title": "Long", "text": "word " * WINDOW}]}
+    Path("two.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*ROWS[6:11], last]))
+    model = Narrow("http://127.0.0.1:1/v1", "fake")
+    suite = load_suite("small.yaml", {"prompt": {"system": None}})
+    with pytest.raises(
+        GenerationError, match=rf"small/two/full/{last['id']}: .*suites.small.contexts.full.max_tokens=63 cuts"
+    ):
+        run.generate(model, load_questions([suite]), Words(), world / "out", lambda done: None)
+    assert ASKED == []
+
+
+def test_a_limit_that_the_window_lowers_is_noted(world: Path) -> None:
+    from rlkit.evaluation import run
+    from rlkit.evaluation.questions import load_questions
+    from rlkit.evaluation.suite import load_suite
+
+    model = Narrow("http://127.0.0.1:1/v1", "fake")
+    changes = {"prompt": {"system": None}, "contexts": {"full": {"max_tokens": 1500}}}
+    (asked,) = load_questions([load_suite("small.yaml", changes)])
+    report = Report()
+    run._check_room(model, asked, Words(), Answers(world / "answers"))
+    with pytest.raises(RunError, match="no answer to"):
+        list(run.answered_by_model(model, asked, Words(), world, {"full": report}))
+    assert "max_tokens is 63, not 1,500, to leave the model room to answer" in report.noted
 
 
 @pytest.mark.usefixtures("world")
