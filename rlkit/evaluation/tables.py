@@ -50,16 +50,18 @@ def headline_table(title: str, runs: Mapping[str, Run], metric: str, published: 
     has a row for each. A published row never gets an interval, a measured one always has its count.
     """
     columns = published.columns if published else _measured_columns(runs, metric)
+    rows_printed = published.rows if published else ()
+    printed = {one.subset for i, one in enumerate(columns) if any(row.figures[i] is not None for row in rows_printed)}
     lines: list[tuple[str, str, list[dict[str, Any] | None]]] = []
     for name, run in runs.items():
         contexts = list(dict.fromkeys(one.context for one in run))
         for context in contexts:
             label = f"{name} ({context})" if len(contexts) > 1 else name
             own = [one for one in run if one.context == context]
-            lines.append((label, MEASURED, [_figure(own, column, columns) for column in columns]))
-    for row in published.rows if published else ():
-        printed = [None if value is None else {"value": value} for value in row.figures]
-        lines.append((row.label, PUBLISHED, list(printed)))
+            lines.append((label, MEASURED, [_figure(own, column, columns, printed) for column in columns]))
+    for row in rows_printed:
+        figures_printed = [None if value is None else {"value": value} for value in row.figures]
+        lines.append((row.label, PUBLISHED, list(figures_printed)))
     counts = [_shared_count(figures) for figures in zip(*(figures for _, _, figures in lines), strict=True)]
     titles = map(_title, columns, counts)
     rows = [("model", "source", *titles)]
@@ -215,18 +217,22 @@ def _measured_columns(runs: Mapping[str, Run], metric: str) -> tuple[Column, ...
     return tuple(Column(subset, metric, subset or unit.title, unit.digits) for subset in subsets)
 
 
-def _figure(run: Sequence[Cell | Spread], column: Column, columns: Sequence[Column]) -> dict[str, Any] | None:
+def _figure(
+    run: Sequence[Cell | Spread], column: Column, columns: Sequence[Column], printed: set[str]
+) -> dict[str, Any] | None:
     """A measured figure as printed, with its count; `None` where there is none.
 
-    A figure of all needs every part that was printed beside it: the mean of fewer parts would stand in a wrong place.
+    A figure of all needs every part that was `printed` beside it: the mean of fewer parts would stand in a wrong place.
     """
     own = [one for one in run if one.metric == column.metric and one.mean is not None]
     found = [one for one in own if one.subset == column.subset]
     if column.subset == OVERALL:
-        parts = {other.subset for other in columns} - {OVERALL}
-        if not parts <= {one.subset for one in own}:
+        if not printed <= {OVERALL, *(one.subset for one in own)}:
             return None
-        if not found and not parts and len(own) == 1:  # a suite of one part has no figure of all besides
+        others = {other.subset for other in columns}
+        if (
+            not found and len(own) == 1 and own[0].subset not in others
+        ):  # a suite of one part has no figure of all besides
             found = own
     if not found:
         return None
