@@ -16,8 +16,8 @@ ends: list[Any] = []
 finish = common.finish
 
 
-def finish_and_keep(trainer: Any, run: Any, facts: Any) -> None:
-    finish(trainer, run, facts)
+def finish_and_keep(trainer: Any, run: Any, facts: Any, *outcome: Any) -> None:
+    finish(trainer, run, facts, *outcome)
     ends.append((digest_of_weights(trainer.model), facts, trainer.train_dataset["id"]))
 
 
