@@ -13,6 +13,7 @@ import pytest
 from rewards import Sample
 from rlkit.data.layout import Report
 from rlkit.data.load import LAYOUTS, load_source
+from rlkit.data.locomo import SUBTASKS
 from rlkit.data.time_dialog import KINDS
 from rlkit.evaluation.contexts import Policy, show
 from rlkit.evaluation.controls import gold
@@ -75,10 +76,10 @@ def test_what_a_suite_names_exists(name):
         assert spec["format"] in (*LAYOUTS, *MADE_UP)
     assert "full" in suite.contexts
     assert {"form_care", "form_memory", "form_plain"} <= set(suite.metrics) or name == "longbench_evidence"
-    subsets = {*KINDS} if name == "time_dialog" else {*suite.data}
+    subsets = {"time_dialog": {*KINDS}, "locomo": {*SUBTASKS.values()}}.get(name, {*suite.data})
     for key in suite.table.published:
         for column in published_table(key).columns:
-            assert column.subset in {*subsets, "overall"}
+            assert column.subset in {*subsets, *suite.table.groups, "overall"}
             assert column.metric in suite.metrics
 
 
