@@ -229,10 +229,8 @@ def _figure(
     if column.subset == OVERALL:
         if not printed <= {OVERALL, *(one.subset for one in own)}:
             return None
-        others = {other.subset for other in columns}
-        if (
-            not found and len(own) == 1 and own[0].subset not in others
-        ):  # a suite of one part has no figure of all besides
+        alone = len(own) == 1 and own[0].subset not in {other.subset for other in columns}
+        if not found and alone:  # a suite of one part has no figure of all besides
             found = own
     if not found:
         return None
