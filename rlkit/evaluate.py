@@ -64,9 +64,10 @@ def main(args: argparse.Namespace) -> int:
 
 def _evaluate_model(args: argparse.Namespace) -> int:
     from rlkit.evaluation import run
-    from rlkit.evaluation.folder import claim, held
+    from rlkit.evaluation.folder import claim
     from rlkit.evaluation.questions import load_questions
     from rlkit.evaluation.settings import as_trained, chosen_model, default_folder
+    from rlkit.folder_lock import held
 
     settings, plain = same(lambda: _settings(args))
     model, label, saved = same(lambda: chosen_model(settings, args.model))
@@ -80,7 +81,7 @@ def _evaluate_model(args: argparse.Namespace) -> int:
         tokenizer = same(lambda: _tokenizer(model, args.tokenizer or settings.tokenizer))
 
         def take_folder() -> None:
-            until_done.enter_context(held(folder))
+            until_done.enter_context(held(folder, "--out"))
             claim(folder, {"model": label, "identity": _digest(model.identity.encode())}, model)
 
         first(take_folder)
@@ -96,9 +97,10 @@ def _evaluate_model(args: argparse.Namespace) -> int:
 
 def _evaluate_predictions(args: argparse.Namespace) -> int:
     from rlkit.evaluation import run
-    from rlkit.evaluation.folder import claim, held
+    from rlkit.evaluation.folder import claim
     from rlkit.evaluation.predictions import read_predictions
     from rlkit.evaluation.questions import load_questions
+    from rlkit.folder_lock import held
 
     settings, suites = _settings(args)
     predictions = read_predictions(args.predictions)
@@ -115,7 +117,7 @@ def _evaluate_predictions(args: argparse.Namespace) -> int:
 
     with contextlib.ExitStack() as until_done:
         if args.out is not None:
-            until_done.enter_context(held(args.out))
+            until_done.enter_context(held(args.out, "--out"))
             file = args.predictions
             claim(args.out, {"model": file.stem, "identity": _digest(file.read_bytes())}, {"predictions": str(file)})
         _finish(args, args.predictions.stem, made, checked(), args.out)

@@ -14,8 +14,6 @@ Knows the order of things; refuses to know what makes a row good (`steps`) and h
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -32,6 +30,7 @@ from rlkit.distill.report import Yield, preview
 from rlkit.distill.settings import Settings
 from rlkit.distill.steps import INJECTOR, REASONER, Ask, Rejected, Steps, row_of
 from rlkit.errors import ConfigError, DataError, RunError
+from rlkit.folder_lock import held
 from rlkit.generation.endpoint import FAILED, REFUSED, Endpoint
 from rlkit.generation.model import Conversation, Model, Reply
 from rlkit.journal import Journal
@@ -72,7 +71,8 @@ def distill(
         if other := set(source.rows.unique("task")) - {"care"}:
             raise DataError(f"sources.{name}: holds rows of task {', '.join(other)}, but rows of CARE are made here.")
     folder = Path(settings.output_dir)
-    with _held(folder):
+    with held(folder, "output_dir"):
+        _claim(folder)
         text = yaml.safe_dump(settings.to_dict(), sort_keys=False, allow_unicode=True)
         write_text(folder / "config.yaml", text)
         answers = _Answers(Journal(folder / JOURNAL), progress)
@@ -247,32 +247,14 @@ def _write_line(file: IO[bytes] | None, row: Mapping[str, Any]) -> None:
         file.write((to_json_line(row) + "\n").encode())
 
 
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """The folder is this process's until the end; the system lets go of the lock however the process ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be made ({error.strerror}); choose another output_dir.") from error
-    with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise RunError(
-                f"{folder}: process {file.read().strip() or '?'} is working in this folder; wait for it, stop it, or choose "
-                "another output_dir."
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        if not (folder / JOURNAL).is_file() and any(not item.name.startswith(".") for item in folder.iterdir()):
-            raise RunError(
-                f"{folder}: holds files but no {JOURNAL}, so it is not of `rlkit distill` and stays untouched; choose another "
-                "output_dir."
-            )
-        (folder / JOURNAL).touch()
-        for name in FILES:
-            for draft in folder.glob(f".{name}.*"):  # of a start that was killed while it wrote
-                draft.unlink()
-        yield
+def _claim(folder: Path) -> None:
+    """Refuse a folder of something else, and take away what a killed start left."""
+    if not (folder / JOURNAL).is_file() and any(not item.name.startswith(".") for item in folder.iterdir()):
+        raise RunError(
+            f"{folder}: holds files but no {JOURNAL}, so it is not of `rlkit distill` and stays untouched; choose another "
+            "output_dir."
+        )
+    (folder / JOURNAL).touch()
+    for name in FILES:
+        for draft in folder.glob(f".{name}.*"):  # of a start that was killed while it wrote
+            draft.unlink()

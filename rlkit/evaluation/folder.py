@@ -11,10 +11,7 @@ A folder holds the evaluations of one model, and collects its suites. Knows no m
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -84,28 +81,6 @@ def claim(folder: Path, model: Mapping[str, Any], settings: Any) -> None:
     if folder.is_dir() and any(not item.name.startswith(".") for item in folder.iterdir()):
         raise RunError(f"{folder}: holds files but no evaluation.json, so it is no evaluation's and stays untouched; choose another --out.")  # fmt: skip
     write_json(note, {**model, "settings": told})
-
-
-@contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """The folder is this process's until the end; the system lets go of the lock however the process ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be made ({error.strerror}); choose another --out.") from error
-    with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise RunError(
-                f"{folder}: process {file.read().strip() or '?'} is working in this folder; wait for it, stop it, or choose "
-                "another --out."
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def read_examples(folder: Path) -> Iterator[dict[str, Any]]:

@@ -17,8 +17,9 @@ from rlkit.data.layout import Report
 from rlkit.data.synthetic import generate
 from rlkit.errors import DataError, RunError
 from rlkit.evaluation import settings
-from rlkit.evaluation.folder import Answers, held
+from rlkit.evaluation.folder import Answers
 from rlkit.evaluation.predictions import read_predictions
+from rlkit.folder_lock import held
 from rlkit.generation.endpoint import Endpoint, EndpointError
 from rlkit.generation.model import Conversation, Reply
 from rlkit.generation.weights import GenerationError
@@ -226,7 +227,7 @@ def test_no_suite_is_lost_where_writing_stops(
 
 @pytest.mark.usefixtures("world")
 def test_a_second_process_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with held(Path("out")):
+    with held(Path("out"), "--out"):
         assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out") == 2
     assert "is working in this folder" in capsys.readouterr().err
     assert ASKED == []
