@@ -1,12 +1,13 @@
 # make quickstart   install and train the main job on a small made-up world
 # make test         checks and default tests
 # make test-slow    real trainings and real processes
+# make test-matrix  every ZeRO stage, every kind of fault, many kills: hours, not for CI
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: install quickstart test check test-slow format clean
+.PHONY: install quickstart test check test-slow test-matrix format clean
 
 install: $(INSTALLED)
 
@@ -25,10 +26,13 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not matrix"
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not matrix"
+
+test-matrix: $(INSTALLED)
+	$(BIN)/python -m pytest -m matrix
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
