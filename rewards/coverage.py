@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rewards.errors import RewardError, nearest
 from rewards.grounding import check_share, folded_evidence, has_passages
@@ -18,6 +18,18 @@ from rewards.text import words
 
 Range = tuple[int, int]
 MEASURES = ("f1", "precision", "recall")
+
+
+class Coverage(NamedTuple):
+    """Which of the labelled facts the quotes cover, and the share of the quoted characters that stand in a fact."""
+
+    facts: tuple[str, ...]
+    covered: tuple[bool, ...]
+    precision: float
+
+    @property
+    def recall(self) -> float:
+        return sum(self.covered) / len(self.facts)
 
 
 @dataclass(frozen=True)
@@ -62,28 +74,34 @@ class fact_coverage:
             return None
         if not sample.care.spans:
             return 0.0
-        book = open_book(tuple(sample.context))
-        facts = folded_evidence(sample)
-        found, lost = find_quotes(sample.care.spans, book, self.threshold, facts)
-        stretches = [_everywhere(quote, book) for quote in found]
-        recall = self._recall(facts, stretches, book)
-        precision = _precision(facts, stretches, book, sum(map(len, lost)))
+        judged = self.judged(sample)
+        recall, precision = judged.recall, judged.precision
         if self.measure == "recall":
             return recall
         if self.measure == "precision":
             return precision
         return 2 * precision * recall / (precision + recall) if precision and recall else 0.0
 
-    def _recall(self, facts: tuple[str, ...], quotes: list[list[Range]], book: Book) -> float:
+    def judged(self, sample: Sample) -> Coverage:
+        """Which facts are covered, and how much of what is quoted belongs to a fact; for rows that it applies to."""
+        book = open_book(tuple(sample.context))
+        facts = folded_evidence(sample)
+        found, lost = find_quotes(sample.care.spans, book, self.threshold, facts)
+        stretches = [_everywhere(quote, book) for quote in found]
+        precision = _precision(facts, stretches, book, sum(map(len, lost)))
+        return Coverage(facts, self._covered(facts, stretches, book), precision)
+
+    def _covered(self, facts: tuple[str, ...], quotes: list[list[Range]], book: Book) -> tuple[bool, ...]:
         quoted = _union(stretch for stretches in quotes for stretch in stretches)
-        covered = 0
-        for fact in facts:
+
+        def shared_words(stretch: Range) -> int:
+            return sum(_count_words(book.folded[start:end]) for start, end in _common(stretch, quoted))
+
+        def is_covered(fact: str) -> bool:
             needed = self.min_share * _count_words(fact)
-            for stretch in _stretches(fact, book):
-                if sum(_count_words(book.folded[start:end]) for start, end in _common(stretch, quoted)) >= needed:
-                    covered += 1
-                    break
-        return covered / len(facts)
+            return any(shared_words(stretch) >= needed for stretch in _stretches(fact, book))
+
+        return tuple(map(is_covered, facts))
 
 
 def _precision(facts: tuple[str, ...], quotes: list[list[Range]], book: Book, lost_chars: int) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rewards.errors import RewardError
 from rewards.quotes import Book, Quote, find_quotes, open_book
@@ -18,6 +18,34 @@ from rewards.text import fold, says_something
 SLACK = 1.5  # quoted characters allowed for each that is needed
 ALWAYS_ALLOWED_CHARS = 200  # two short sentences
 LONGEST_SENTENCE_CHARS = 400  # text without full stops is no sentence
+
+
+class Grounding(NamedTuple):
+    """What became of the quotes of one completion, before it is one number.
+
+    `places` holds the quotes that count, those of one place together; `mute` stand in the passages but say too little,
+    `lost` do not stand in them.
+    """
+
+    places: list[list[Quote]]
+    mute: list[Quote]
+    lost: list[str]
+    quoted_chars: int
+    allowed_chars: float
+
+    @property
+    def values(self) -> list[float]:
+        """What each place is worth: shifted copies of one quote cannot outweigh a bad one."""
+        return [min(quote.score for quote in quotes) for quotes in self.places]
+
+    @property
+    def mean(self) -> float:
+        return math.fsum(self.values) / (len(self.places) + len(self.mute) + len(self.lost))
+
+    @property
+    def factor(self) -> float:
+        """What quoting too much costs: 1 = nothing."""
+        return min(1.0, self.allowed_chars / max(self.quoted_chars, 1))
 
 
 @dataclass(frozen=True)
@@ -67,17 +95,24 @@ class quotes_in_context:
     def __call__(self, sample: Sample) -> float | None:
         if not self.applies(sample):
             return None
+        judged = self.judged(sample)
+        return 0.0 if judged is None else judged.mean * judged.factor
+
+    def judged(self, sample: Sample) -> Grounding | None:
+        """What became of each quote; `None` without a quote. The value is the mean times the factor."""
         spans = sample.care.spans
         if not spans:
-            return 0.0
+            return None
         book = open_book(tuple(sample.context))
         evidence = folded_evidence(sample)
         found, lost = find_quotes(spans, book, self.threshold, evidence)
-        telling = [quote for quote in found if says_something(quote.text, self.min_words) or quote.text in evidence]
-        values = _values_by_place(telling)
-        mean = math.fsum(values) / (len(values) + len(found) - len(telling) + len(lost))
+        telling: list[Quote] = []
+        mute: list[Quote] = []
+        for quote in found:
+            says = says_something(quote.text, self.min_words) or quote.text in evidence
+            (telling if says else mute).append(quote)
         quoted_chars = sum(len(quote.text) for quote in found) + sum(map(len, lost))
-        return mean * min(1.0, self._allowed_chars(book, evidence) / max(quoted_chars, 1))
+        return Grounding(_by_place(telling), mute, lost, quoted_chars, self._allowed_chars(book, evidence))
 
     def _allowed_chars(self, book: Book, evidence: Iterable[str]) -> float:
         base = min(self.max_quoted_chars, self.max_share * len(book.folded))
@@ -106,16 +141,16 @@ def check_share(name: str, value: float, example: str) -> None:
         raise RewardError(f"{name} is {value!r}, but must be a share above 0 and at most 1: {example}.")
 
 
-def _values_by_place(quotes: Iterable[Quote]) -> list[float]:
-    """One value for each place that is quoted, so that shifted copies of one quote cannot outweigh a bad one."""
-    values: list[float] = []
+def _by_place(quotes: Iterable[Quote]) -> list[list[Quote]]:
+    """The quotes of each place together: those that overlap by half."""
+    groups: list[list[Quote]] = []
     start = end = 0
     for quote in sorted(quotes, key=lambda quote: (quote.start, quote.end)):
         overlap = min(end, quote.end) - quote.start
-        if values and 2 * overlap >= min(end - start, quote.end - quote.start):
-            values[-1] = min(values[-1], quote.score)
+        if groups and 2 * overlap >= min(end - start, quote.end - quote.start):
+            groups[-1].append(quote)
             end = max(end, quote.end)
         else:
-            values.append(quote.score)
+            groups.append([quote])
             start, end = quote.start, quote.end
-    return values
+    return groups

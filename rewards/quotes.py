@@ -106,11 +106,21 @@ def locate(quote: str, passages: Sequence[Passage], threshold: float = 0.85) -> 
     if not quotes:
         return None
     found = quotes[0]
-    passage = book.passage_at(found.start)
-    origin = book.starts[passage]
-    start, end = _original(passages[passage].text, found.start - origin, found.end - origin)
+    passage, start, end = passage_range(found.start, found.end, book, passages)
     verbatim = book.folded[found.start : found.end] == found.text
     return Match(passage, start, end, found.score, "verbatim" if verbatim else "fuzzy")
+
+
+def passage_range(start: int, end: int, book: Book, passages: Sequence[Passage]) -> tuple[int, int, int]:
+    """Index of the passage and character offsets in its original text, from offsets in the folded book.
+
+    >>> passages = (Passage("One."), Passage("Emma  is a novel."))
+    >>> passage_range(5, 12, open_book(passages), passages)
+    (1, 0, 8)
+    """
+    passage = book.passage_at(start)
+    origin = book.starts[passage]
+    return passage, *_original(passages[passage].text, start - origin, end - origin)
 
 
 def find_quotes(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from rewards.dates import Fields, first_moment, gap_days, is_before, last_moment, read_date
 from rewards.errors import RewardError, RowError
@@ -48,6 +49,19 @@ def events_in_question(sample: Sample, session: Session) -> list[Event]:
         if shorter and 2 * len(question & summary) >= shorter:
             events.append(event)
     return events
+
+
+class SessionScore(NamedTuple):
+    """What one selected session earns: `when` for its date (R_s), and each of its events that were judged (R_f).
+
+    `session` is `None` where none has the id.
+    """
+
+    id: str
+    session: Session | None
+    when: float
+    events: tuple[tuple[Event, float], ...]
+    value: float
 
 
 @dataclass(frozen=True)
@@ -110,19 +124,23 @@ class temporal_consistency:
     def __call__(self, sample: Sample) -> float | None:
         if not sample.memory.ok or not _can_judge(sample):
             return None
-        selected = sample.memory.selected
-        if not selected:
-            return self.bounds[0]
-        sessions = _sessions(sample)
-        scores = [self._score(sample, sessions[key]) if key in sessions else self.bounds[0] for key in selected]
-        return math.fsum(scores) / len(scores)
+        scores = [session.value for session in self.judged(sample)]
+        return math.fsum(scores) / len(scores) if scores else self.bounds[0]
 
-    def _score(self, sample: Sample, session: Session) -> float:
+    def judged(self, sample: Sample) -> list[SessionScore]:
+        """What each selected session earns, for a completion and a row that can be judged; the value is their mean."""
+        sessions = _sessions(sample)
+        return [self._judge(sample, key, sessions.get(key)) for key in sample.memory.selected]
+
+    def _judge(self, sample: Sample, key: str, session: Session | None) -> SessionScore:
+        if session is None:
+            return SessionScore(key, None, -self.floor, (), self.bounds[0])
         when = self._session_score(sample, session)
         start, end = _range(sample)
-        events = [_event_dates(session, event) for event in self.events(sample, session)]
-        scores = [_event_score(first, last, start, end) for first, last in events if first or last]
-        return (when + math.fsum(scores) / len(scores)) / 2.0 if scores else when
+        dated = [(event, *_event_dates(session, event)) for event in self.events(sample, session)]
+        events = tuple((event, _event_score(a, b, start, end)) for event, a, b in dated if a or b)
+        value = (when + math.fsum(score for _, score in events) / len(events)) / 2.0 if events else when
+        return SessionScore(key, session, when, events, value)
 
     def _session_score(self, sample: Sample, session: Session) -> float:
         start, end = _range(sample)
