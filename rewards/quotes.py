@@ -21,8 +21,9 @@ from typing import Literal, NamedTuple
 from rapidfuzz import fuzz
 from rapidfuzz.distance import Indel, LCSseq
 
+from rewards.contradiction import contradict, symbols
 from rewards.sample import Passage
-from rewards.text import Word, contradict, fold_case, space, words
+from rewards.text import Word, fold_case, space, words
 
 MAX_QUOTES = 64  # distinct quotes of one completion that are looked up, besides labelled evidence
 MAX_FOLDED = 1_000  # distinct quotes that are compared with labelled evidence; further ones are not found
@@ -94,7 +95,7 @@ def locate(quote: str, passages: Sequence[Passage], threshold: float = 0.85) -> 
     """The place of a quote in the passages, `None` where it stands in none of them.
 
     Verbatim: equal after white space and case folding, at word boundaries. Fuzzy: rapidfuzz aligns it at `threshold` or
-    above and the words that differ change no number, negation or name; its score is the similarity.
+    above and what differs turns no fact (`rewards.contradiction`); its score is the similarity.
 
     >>> locate("AN 1815   novel", [Passage("Emma is an 1815 novel.")])
     Match(passage=0, start=8, end=21, score=1.0, kind='verbatim')
@@ -152,7 +153,7 @@ def find_quotes(
             if start is not None:
                 quote = Quote(folded, start, start + len(folded), 1.0)
             elif threshold < 1 and MIN_FUZZY_CHARS <= len(folded) <= MAX_FUZZY_CHARS:
-                for offset, piece in islice(_pieces(folded), pieces_left):
+                for offset, piece in islice(pieces(folded), pieces_left):
                     pieces_left -= 1
                     quote = _align(spaced, folded, offset, piece, book, threshold)
                     if quote is not None:
@@ -197,7 +198,7 @@ def _stands_alone(char: str) -> bool:
     return "\u3040" <= char <= "\u30ff" or "\u3400" <= char <= "\u9fff"
 
 
-def _pieces(folded: str) -> list[tuple[int, str]]:
+def pieces(folded: str) -> list[tuple[int, str]]:
     """Up to eight equal pieces and their offsets. A similar quote has a piece at least as similar as the whole."""
     count = -(-len(folded) // PIECE_CHARS)
     size = -(-len(folded) // count)
@@ -227,6 +228,27 @@ def _align(spaced: str, folded: str, offset: int, piece: str, book: Book, thresh
 
 def _compare(ours: list[Word], folded: str, book: Book, start: int, end: int, threshold: float) -> Quote | None:
     """The quote at the words of a window that it aligns to, if they are similar and agree in what they assert."""
+    near = alignment(ours, folded, book, start, end)
+    if near is None or near.quote.score < threshold or near.contradicts:
+        return None
+    return near.quote
+
+
+class Alignment(NamedTuple):
+    """A quote at the place that it is compared with, the words by which the two differ, and whether symbols do."""
+
+    quote: Quote
+    ours: list[Word]
+    theirs: list[Word]
+    other_symbols: bool
+
+    @property
+    def contradicts(self) -> bool:
+        return self.other_symbols or contradict(self.ours, self.theirs)
+
+
+def alignment(ours: list[Word], folded: str, book: Book, start: int, end: int) -> Alignment | None:
+    """The quote at the words of a window that it shares most with; `None` without a shared word."""
     start, end = _to_words(book.folded, start, end)
     theirs = words(book.spaced[start:end]) if start < end else []
     if not ours or not theirs:
@@ -249,12 +271,11 @@ def _compare(ours: list[Word], folded: str, book: Book, start: int, end: int, th
     # What stands around the quote's words, such as quotation marks, is compared with its counterpart too.
     around = slice(max(start, lo - ours[0].start), min(end, hi + len(folded) - ours[-1].end))
     similarity = Indel.normalized_similarity(folded, book.folded[around])
-    if similarity < threshold:
-        return None
     changed = [step for step in steps if step.tag != "equal"]
     our_changes = [word for step in changed for word in ours[step.src_start : step.src_end]]
     their_changes = [word for step in changed for word in theirs[max(step.dest_start, low) : min(step.dest_end, high)]]
-    return None if contradict(our_changes, their_changes) else Quote(folded, lo, hi, similarity)
+    other_symbols = symbols(folded) != symbols(book.folded[around])
+    return Alignment(Quote(folded, lo, hi, similarity), our_changes, their_changes, other_symbols)
 
 
 def _to_words(text: str, start: int, end: int) -> tuple[int, int]:
