@@ -6,7 +6,7 @@
     metrics.jsonl      one line a logged step
     samples.jsonl      logged completions with prompt, labels and score
     alarms.jsonl       what looked wrong, with figures and completions; there is none before the first alarm
-    checkpoint-N/      TRL's checkpoints; complete ones hold rlkit.json
+    checkpoint-N/      TRL's checkpoints; complete ones hold rlkit.json (rlkit/checkpoints.py)
     adapter/           what LoRA has trained, without the model that it changes
     model/             the trained model, whole
     done.json          written last
@@ -16,13 +16,17 @@ A folder is never overwritten: the same config continues it, any other is refuse
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import json
+import logging
 import os
 import platform
-import re
 import shutil
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -31,11 +35,18 @@ from typing import IO, Any
 
 import yaml
 
+from rlkit import checkpoints
+from rlkit.checkpoints import step_of
 from rlkit.config import Config, differences
 from rlkit.errors import RunError
+from rlkit.plain import flat
+from rlkit.whole_files import write_json, write_text
 
-_MARK = "rlkit.json"
+STOPPING_SECONDS = 900  # how long a run that is about to stop is waited for
+_STOPPING = "stopping"
+_HELD = {errno.EAGAIN, errno.EACCES}
 _REMEDY = "Remove the folder, or choose another train.output_dir."
+_log = logging.getLogger(__name__)
 _locks: dict[Path, IO[str]] = {}  # open files, because closing one lets go of its lock
 _PACKAGES = ("trl", "torch", "transformers", "deepspeed", "datasets", "accelerate", "peft", "rapidfuzz", "rank-bm25")
 
@@ -82,12 +93,11 @@ class Run:
 
     def checkpoint(self) -> Path | None:
         """The newest checkpoint that was written to its end, or `None`."""
-        found = [p for p in self.folder.glob("checkpoint-*") if (p / _MARK).is_file() and step_of(p) is not None]
-        return max(found, key=lambda p: step_of(p) or 0, default=None)
+        return next(iter(checkpoints.marked(self.folder)), None)
 
     def mark_complete(self, checkpoint: Path, facts: Mapping[str, Any]) -> None:
         """Note that a checkpoint was written to its end; only such a one is ever resumed."""
-        write_json(checkpoint / _MARK, facts)
+        checkpoints.mark(checkpoint, facts)
 
 
 def open_run(config: Config, *, world_size: int = 1, must_exist: bool = False) -> Run:
@@ -134,48 +144,87 @@ def open_run(config: Config, *, world_size: int = 1, must_exist: bool = False) -
     return run
 
 
+def identity(config: Config, world_size: int) -> dict[str, Any]:
+    """What a checkpoint notes down to prove that it belongs to a run of this config on so many processes."""
+    settings = flat(config.to_dict())
+    settings.pop("train.output_dir", None)
+    told = json.dumps(settings, sort_keys=True, default=str)
+    return {"config": hashlib.sha256(told.encode()).hexdigest()[:16], "processes": world_size}
+
+
 def start(run: Run, config: Config, world_size: int) -> int:
     """Create or continue the run on the first process; returns the step to continue from (0 = from the start).
 
     Whatever the journals say of later steps is cut off, and unfinished checkpoints are removed. The folder is this
-    process's until it ends: raises `RunError` where another process trains in it.
+    process's until it ends: raises `RunError` where another process trains in it, and for checkpoints of another run
+    or none that is undamaged.
     """
-    run.folder.mkdir(parents=True, exist_ok=True)
-    _lock(run.folder)
+    hold(run)
     if not run.started and run.start_model.is_dir():
         shutil.rmtree(run.start_model)  # of a run that never took a step, perhaps of another shape
+    checkpoints.clear_unfinished(run.folder)
+    newest = checkpoints.newest_good(run.folder, identity(config, world_size))
     write_text(run.folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
     if not run.started or not (run.folder / "environment.json").is_file():
         write_json(run.folder / "environment.json", environment(world_size))
-    for folder in run.folder.glob("checkpoint-*"):
-        if not (folder / _MARK).is_file():
-            shutil.rmtree(folder)
-    newest = run.checkpoint()
-    step = (step_of(newest) or 0) if newest else 0
+    step = step_of(newest) if newest else None
     for journal in (run.metrics, run.samples, run.alarms):
-        cut(journal, step)
-    return step
+        cut(journal, -1 if step is None else step)  # a run that begins anew logs its step 0 anew
+    return step or 0
 
 
-def _lock(folder: Path) -> None:
-    """Hold the folder until this process ends, however it ends; the system lets go of the lock by itself."""
+def hold(run: Run) -> None:
+    """Take the folder until this process ends, however it ends; the system lets go of the lock by itself.
+
+    A run that is about to stop is waited for. Raises `RunError` where another one goes on, on whichever machine, if the
+    file system passes locks on between machines.
+    """
+    folder = run.folder
     if folder.resolve() in _locks:
         return
+    folder.mkdir(parents=True, exist_ok=True)
     file = (folder / ".lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().strip() or "?"
-        file.close()
-        raise RunError(
-            f"{folder}: process {holder} is training in this folder; wait for it, stop it, or choose "
-            "another train.output_dir."
-        ) from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    deadline = time.monotonic() + STOPPING_SECONDS
+    told = False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if error.errno not in _HELD:
+                _log.warning(
+                    "%s: this file system has no locks (%s), so nothing keeps a second run out of the folder.",
+                    folder,
+                    error.strerror,
+                )
+                break
+            file.seek(0)
+            holder = file.read().strip() or "?"
+            if _STOPPING not in holder or time.monotonic() > deadline:
+                file.close()
+                raise RunError(
+                    f"{folder}: process {holder} is training in this folder; wait for it, stop it, or choose "
+                    "another train.output_dir."
+                ) from error
+        if not told:
+            _log.info("%s: process %s; waiting for its checkpoint.", folder, holder)
+            told = True
+        time.sleep(0.2)
+    _sign(file)
     _locks[folder.resolve()] = file
+
+
+def tell_stopping(run: Run) -> None:
+    """Let whoever wants the folder next know that it is worth waiting."""
+    lock = _locks.get(run.folder.resolve())
+    if lock is not None:
+        _sign(lock, f" ({_STOPPING})")
+
+
+def _sign(lock: IO[str], remark: str = "") -> None:
+    lock.truncate(0)
+    lock.write(f"{os.getpid()} on {socket.gethostname()}{remark}")
+    lock.flush()
 
 
 def release(run: Run) -> None:
@@ -244,29 +293,6 @@ def cut(journal: Path, step: int) -> None:
             if keep:
                 kept.write(line)
     os.replace(draft, journal)
-
-
-def step_of(checkpoint: Path) -> int | None:
-    """The step in a checkpoint's name.
-
-    >>> step_of(Path("run/checkpoint-40"))
-    40
-    """
-    match = re.fullmatch(r"checkpoint-(\d+)", checkpoint.name)
-    return int(match[1]) if match else None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> Path:

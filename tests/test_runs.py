@@ -34,12 +34,13 @@ def config(folder: Path, **train: Any) -> Config:
     )
 
 
-def checkpoint(run: runs.Run, step: int, whole: bool = True) -> Path:
+def checkpoint(run: runs.Run, step: int, whole: bool = True, **train: Any) -> Path:
+    """A checkpoint of the run that `config(run.folder, **train)` describes."""
     folder = run.folder / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     (folder / "weights").write_text("w")
     if whole:
-        run.mark_complete(folder, {"step": step})
+        run.mark_complete(folder, {"step": step, **runs.identity(config(run.folder, **train), 1)})
     return folder
 
 
@@ -141,7 +142,7 @@ from pathlib import Path
 from rlkit import runs
 from rlkit.errors import RunError
 try:
-    runs._lock(Path({str(run.folder)!r}))
+    runs.hold(runs.Run(Path({str(run.folder)!r})))
 except RunError as error:
     print(error)
 else:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from rlkit.checkpoints import keep_newest
 from rlkit.runs import Run, append
 
 
 class Journal(TrainerCallback):
-    """Writes metrics.jsonl and marks checkpoints that every process has finished."""
+    """Writes metrics.jsonl, marks checkpoints that every process has finished, and keeps the `keep` newest of them."""
 
-    def __init__(self, run: Run, facts: dict[str, Any]) -> None:
-        self.run, self.facts = run, facts
+    def __init__(self, run: Run, facts: dict[str, Any], keep: int | None = None) -> None:
+        self.run, self.facts, self.keep = run, facts, keep
 
     def on_log(
         self,
@@ -33,8 +33,9 @@ class Journal(TrainerCallback):
 
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
-            folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
+            folder = self.run.folder / f"checkpoint-{state.global_step}"
             self.run.mark_complete(folder, {"step": state.global_step, **self.facts})
+            keep_newest(self.run.folder, self.keep, state.best_model_checkpoint)
 
 
 class Progress(TrainerCallback):
