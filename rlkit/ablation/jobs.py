@@ -1,0 +1,236 @@
+"""The commands of an ablation, and what runs them: each once its inputs are there, several at a time.
+
+A job is a command that one can also type. It is done when its note says so: written after the command ended well, with
+everything that decided the result. Knows processes and folders; knows no figure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal
+
+from rlkit.ablation.settings import Ablation, Stage, sampling_config, seeded_sources
+from rlkit.config import differences
+from rlkit.errors import RunError
+from rlkit.evaluation.suite import suite_names
+from rlkit.plain import plain
+from rlkit.runs import write_json
+
+Outcome = Literal["done", "kept", "failed", "not run"]
+SECONDS_TO_STOP = 20.0  # a training that is told to stop may write a checkpoint first
+
+
+@dataclass(frozen=True)
+class Job:
+    """`command` makes what `note` stands beside; `settings` is everything that decides its result."""
+
+    name: str
+    command: tuple[str, ...]
+    needs: tuple[str, ...]
+    note: Path
+    settings: Mapping[str, Any]
+
+    @property
+    def log(self) -> Path:
+        return self.note.with_suffix(".log")
+
+    def is_done(self) -> bool:
+        """Whether it ran before; raises `RunError` where it ran with other settings."""
+        if not self.note.is_file():
+            return False
+        before = json.loads(self.note.read_text(encoding="utf-8"))["settings"]
+        changed = differences(before, json.loads(json.dumps(self.settings, default=str)))
+        if changed:
+            lines = "\n  ".join(changed)
+            raise RunError(
+                f"{self.note}: was made with other settings and is not mixed with new ones. What differs:\n  {lines}\n"
+                "Set these back, choose another output_dir, or remove the note to have it made again (a training's folder, too)."
+            )
+        return True
+
+
+def jobs_of(ablation: Ablation, only: Sequence[str] = ()) -> list[Job]:
+    """Everything that has to be made for all seeds, inputs first; `only` names the variants that are wanted."""
+    wanted = {*(only or ablation.variants), *ablation.before}
+    made = []
+    for seed in ablation.seeds:
+        for stage in ablation.stages.values():
+            if stage.name in wanted:
+                made.append(_making(ablation, seed, stage))
+                if stage.has_model:
+                    made.append(_evaluating(ablation, seed, stage))
+    return made
+
+
+def _making(ablation: Ablation, seed: int, stage: Stage) -> Job:
+    folder, python = ablation.folder(seed, stage.name), (sys.executable, "-m")
+    number = ablation.training_seed(seed, stage.name)
+    settings: dict[str, Any]
+    if stage.world is not None:
+        command = [*python, "rlkit.ablation.world_model", "--task", stage.world, "--seed", str(number)]
+        command += [] if stage.steps is None else ["--steps", str(stage.steps)]
+        command += ["--out", str(folder)]
+        settings = {"world": stage.world, "steps": stage.steps, "seed": number}
+    elif stage.sample is not None:
+        assert stage.start is not None
+        rows = ablation.data_seed(seed, stage.name)
+        seeds = [f"sources.{name}.seed={rows}" for name in seeded_sources(sampling_config(stage))]
+        changes = [*(f"{key}={json.dumps(value)}" for key, value in stage.set.items()), *seeds, f"train.seed={number}"]
+        changes.append(f"model.model_name_or_path={ablation.model(seed, stage.start)}")
+        command = [*python, "rlkit.ablation.rejection", stage.sample, *changes, "--out", str(folder)]
+        settings = sampling_config(stage, changes).to_dict()
+    else:
+        assert stage.config is not None
+        command = [*python, "rlkit", "train", stage.config, *ablation.overrides(seed, stage.name)]
+        settings = ablation.config(seed, stage.name).to_dict()
+    needs = tuple(f"seed{seed}/{name}" for name in stage.needs)
+    note = folder.with_name(f"{stage.name}.done.json")
+    return Job(f"seed{seed}/{stage.name}", tuple(command), needs, note, plain(settings))
+
+
+def _evaluating(ablation: Ablation, seed: int, stage: Stage) -> Job:
+    settings, suites = ablation.evaluation()
+    asked = [ablation.evaluate] if ablation.evaluate not in suite_names() else ["--suite", ablation.evaluate]
+    out = evaluation_folder(ablation, seed, stage.name)
+    command = [sys.executable, "-m", "rlkit", "evaluate", *asked, "--model", str(ablation.model(seed, stage.name))]
+    decided = {"model": plain(settings.model), "suites": {suite.name: plain(suite) for suite in suites}}
+    name = f"seed{seed}/{stage.name}"
+    return Job(
+        f"{name} evaluated", (*command, "--out", str(out)), (name,), out.with_name(f"{out.name}.done.json"), decided
+    )
+
+
+def evaluation_folder(ablation: Ablation, seed: int, stage: str) -> Path:
+    """Where a model's evaluation lies: beside its folder, which is a run's own."""
+    return ablation.folder(seed, stage).with_name(f"{stage}.evaluation")
+
+
+def run_jobs(
+    jobs: Sequence[Job], places: Sequence[Mapping[str, str]], on_event: Callable[[Job, Outcome, float, str], None]
+) -> dict[str, Outcome]:
+    """Run what is not there yet, one job a place at a time (`places` are environment variables); how each ended.
+
+    A job that fails keeps back those that need it, and no others. `on_event` is told of each end: the job, how, after how
+    many seconds, and the last lines of what a failed one said. All processes are stopped when this one is interrupted.
+    """
+    kept = {job.name for job in jobs if job.is_done()}  # first of all, so that a contradiction costs nothing
+    ended: dict[str, Outcome] = {}
+    free: SimpleQueue[Mapping[str, str]] = SimpleQueue()
+    for place in places:
+        free.put(place)
+    running: dict[Future[int], tuple[Job, float, Mapping[str, str]]] = {}
+    waiting = list(jobs)
+    with ThreadPoolExecutor(len(places)) as threads, _Processes() as processes:  # left in this order: no thread waits
+        while waiting or running:
+            for job in list(waiting):
+                broken = [name for name in job.needs if ended.get(name) in ("failed", "not run")]
+                if job.name in kept or broken:
+                    ended[job.name] = "not run" if broken and job.name not in kept else "kept"
+                    waiting.remove(job)
+                    on_event(job, ended[job.name], 0.0, f"needs {broken[0]}" if broken else "")
+                elif all(ended.get(name) in ("done", "kept") for name in job.needs) and not free.empty():
+                    place = free.get()
+                    waiting.remove(job)
+                    running[threads.submit(processes.run, job, place)] = job, time.monotonic(), place
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                job, started, place = running.pop(future)
+                free.put(place)
+                seconds = time.monotonic() - started
+                code = future.result()
+                ended[job.name] = "failed" if code else "done"
+                if not code:
+                    write_json(
+                        job.note, {"command": list(job.command), "seconds": round(seconds, 1), "settings": job.settings}
+                    )
+                on_event(job, ended[job.name], seconds, _last_lines(job.log) if code else "")
+    return ended
+
+
+class _Processes:
+    """The commands that run now; all are stopped when the block is left, however that happens."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def run(self, job: Job, place: Mapping[str, str]) -> int:
+        """Run a job's command to its end; what it says goes to the job's log."""
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        with job.log.open("wb") as log:
+            # a group of its own, so that its children end with it and a Ctrl-C at the terminal reaches it once
+            process = subprocess.Popen(
+                job.command, env={**os.environ, **place}, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # fmt: skip
+            self._running.add(process)
+            if self._stopped:
+                _signal(process, signal.SIGTERM)
+            try:
+                return process.wait()
+            finally:
+                self._running.discard(process)
+
+    def __enter__(self) -> _Processes:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped = True
+        for process in list(self._running):
+            _signal(process, signal.SIGTERM)
+        deadline = time.monotonic() + SECONDS_TO_STOP
+        while self._running and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for process in list(self._running):
+            _signal(process, signal.SIGKILL)
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself a moment ago
+        os.killpg(process.pid, number)
+
+
+@contextlib.contextmanager
+def ended_by_signal() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that no training outlives the command that started it."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def places_for(jobs: int | None) -> list[dict[str, str]]:
+    """Where jobs run at the same time: one a GPU where there are any, else one a core with one thread each.
+
+    More threads only get in one another's way on models that fit a CPU.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if gpus:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        return [{"CUDA_VISIBLE_DEVICES": visible[number % gpus]} for number in range(jobs or gpus)]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = jobs or cores
+    return [{"OMP_NUM_THREADS": str(max(1, cores // count))} for _ in range(count)]
+
+
+def _last_lines(log: Path, count: int = 5) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return "\n".join(lines[-count:])

@@ -1,0 +1,312 @@
+"""What an ablation is: its YAML file as a frozen `Ablation`, checked to the last variant before anything runs.
+
+Knows keys and what follows from them for each training; starts nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from rlkit.config import Config, load_config
+from rlkit.errors import ConfigError, nearest
+from rlkit.evaluation.settings import Settings, chosen_suites, load_settings
+from rlkit.evaluation.suite import Suite
+from rlkit.plain import frozen
+from rlkit.yaml_files import override, read_yaml_file
+
+SEEDS_APART = (
+    8  # training seeds of one ablation seed: one for each distance from the start, see `Ablation.training_seed`
+)
+WORLDS = ("care", "memory_t1")
+_KINDS = ("world", "sample", "config")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One model, or one set of rows, that is made once for every seed.
+
+    Exactly one of these says what is done: `world` trains the quickstart's base model of that task, for `steps` steps;
+    `sample` lets the model `start` answer the training prompts of that GRPO config and keeps right answers as rows for
+    SFT; `config` is trained from `start`, on the rows of the stage `rows` where it names one, with `set` (dotted keys)
+    changed.
+    """
+
+    name: str
+    world: str | None = None
+    sample: str | None = None
+    config: str | None = None
+    start: str | None = None
+    rows: str | None = None
+    steps: int | None = None
+    set: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The stages that must be there before this one."""
+        return tuple(name for name in (self.start, self.rows) if name is not None)
+
+    @property
+    def has_model(self) -> bool:
+        return self.sample is None
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """An ablation's file. `evaluate` is a config as `rlkit evaluate` reads it, or names shipped suites.
+
+    `before` holds what variants start from; both are made once for every seed, and every model is evaluated.
+    `differences` maps a name to (variant, against): what the first gains over the second, seed by seed.
+    """
+
+    title: str
+    output_dir: Path
+    seeds: tuple[int, ...]
+    before: Mapping[str, Stage]
+    variants: Mapping[str, Stage]
+    evaluate: str
+    differences: Mapping[str, tuple[str, str]]
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        return {**self.before, **self.variants}
+
+    def evaluation(self) -> tuple[Settings, list[Suite]]:
+        """What every model is asked."""
+        path = Path(self.evaluate) if self.evaluate.endswith((".yaml", ".yml")) else None
+        settings = load_settings(path, [])
+        return settings, chosen_suites(settings, [] if path else [self.evaluate], where="evaluate")
+
+    def folder(self, seed: int, stage: str) -> Path:
+        return self.output_dir / f"seed{seed}" / stage
+
+    def model(self, seed: int, stage: str) -> Path:
+        """The model's folder that a stage leaves behind."""
+        folder = self.folder(seed, stage)
+        return folder if self.stages[stage].world is not None else folder / "model"
+
+    def training_seed(self, seed: int, stage: str) -> int:
+        """What decides initial weights, order and sampling of a stage: the seed, and how far the stage is from the start.
+
+        Variants that start from the same model so differ in nothing but what they change.
+        """
+        distance, at = 0, self.stages[stage]
+        while at.start is not None:
+            distance, at = distance + 1, self.stages[at.start]
+        return SEEDS_APART * seed + distance
+
+    def data_seed(self, seed: int, stage: str) -> int:
+        """What decides made-up rows: the seed and the config, so that more SFT has the rows of SFT, and GRPO others."""
+        configs = list(dict.fromkeys(s.config or s.sample for s in self.stages.values() if s.config or s.sample))
+        here = self.stages[stage]
+        return SEEDS_APART * seed + configs.index(here.config or here.sample)
+
+    def overrides(self, seed: int, stage: str) -> list[str]:
+        """What `rlkit train` is told besides the config's file, as `key=value`."""
+        here, number = self.stages[stage], self.training_seed(seed, stage)
+        assert here.config is not None  # for the type checker: asked of trained stages alone
+        own = [f"{key}={json.dumps(value)}" for key, value in here.set.items()]
+        given: dict[str, Any] = {"train.output_dir": str(self.folder(seed, stage)), "train.seed": number}
+        if here.start is not None:
+            given["model.model_name_or_path"] = str(self.model(seed, here.start))
+        if here.rows is not None:
+            given["sources"] = {"kept": {"format": "records", "path": str(self.folder(seed, here.rows) / "kept.jsonl")}}
+        else:
+            config = load_config(here.config, [*own, *_placeholders(here)])
+            given |= {f"sources.{name}.seed": self.data_seed(seed, stage) for name in seeded_sources(config)}
+        return [*own, *(f"{key}={json.dumps(value)}" for key, value in given.items())]
+
+    def config(self, seed: int, stage: str) -> Config:
+        """The whole config of a trained stage."""
+        path = self.stages[stage].config
+        assert path is not None
+        return load_config(path, self.overrides(seed, stage))
+
+
+def load_ablation(path: Path, changes: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Ablation:
+    """Read and check an ablation's file; every config that it names is read with the variant's changes.
+
+    Raises `ConfigError` with the file, the key, the rule and the nearest valid name.
+    """
+    if not path.exists():
+        near = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        raise ConfigError(
+            f"{path}: there is no such file.{nearest(path.name, near)} Shipped ones stand in configs/ablate/."
+        )
+    values = read_yaml_file(path)
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path}: holds {type(values).__name__}, but an ablation is a mapping such as `variants: ...`."
+        )
+    for change in changes:
+        override(values, change)
+    ablation = parse_ablation(values, str(path), path.stem)
+    return ablation if seeds is None else replace(ablation, seeds=_seeds(list(seeds), "--seeds"))
+
+
+def parse_ablation(values: Mapping[str, Any], where: str = "ablation", name: str = "ablation") -> Ablation:
+    """A checked ablation from plain values; configs that it names are opened.
+
+    >>> parse_ablation({"varaints": {}})
+    Traceback (most recent call last):
+    rlkit.errors.ConfigError: ablation: varaints: no such key; there are title, output_dir, seeds, config, from, before, \
+variants, evaluate, differences. Did you mean 'variants'?
+    """
+    known = ("title", "output_dir", "seeds", "config", "from", "before", "variants", "evaluate", "differences")
+    _check_keys(values, known, where)
+    before = {
+        key: _stage(key, spec, {}, f"{where}: before.{key}") for key, spec in _mapping(values, "before", where).items()
+    }
+    common = {key: values[key] for key in ("config", "from") if values.get(key) is not None}
+    variants = {
+        key: _stage(key, spec, common, f"{where}: variants.{key}")
+        for key, spec in _mapping(values, "variants", where).items()
+    }
+    if not variants:
+        raise ConfigError(f"{where}: variants: none given; name at least one, e.g. `full: {{}}`.")
+    _check_names(before, variants, where)
+    evaluate = values.get("evaluate")
+    if not isinstance(evaluate, str) or not evaluate:
+        raise ConfigError(f"{where}: evaluate: is {evaluate!r}, but must name a suite or a config of `rlkit evaluate`.")
+    ablation = Ablation(
+        title=str(values.get("title", name)),
+        output_dir=Path(values.get("output_dir", f"runs/ablate/{name}")),
+        seeds=_seeds(values.get("seeds"), f"{where}: seeds"),
+        before=frozen(before),
+        variants=frozen(variants),
+        evaluate=evaluate,
+        differences=frozen(
+            _differences(_mapping(values, "differences", where), [*before, *variants], list(variants), where)
+        ),
+    )
+    try:
+        ablation.evaluation()
+    except ConfigError as error:
+        raise ConfigError(f"{where}: evaluate: {error}") from error
+    for stage in ablation.stages.values():
+        _check_configs(ablation, stage, where)
+    return ablation
+
+
+def _stage(name: str, spec: Any, common: Mapping[str, Any], where: str) -> Stage:
+    given = {} if spec is None else spec
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{where}: is {spec!r:.80}, but must be a mapping, e.g. {{set: {{train.beta: 0.04}}}}.")
+    if not name.replace("_", "").replace("-", "").isalnum():
+        raise ConfigError(f"{where}: {name!r} becomes a folder's name; use letters, digits, - and _ alone.")
+    known = ["from" if f.name == "start" else f.name for f in fields(Stage) if f.name != "name"]
+    _check_keys(given, known, where)
+    values = dict(given) if {"world", "sample"} & set(given) else {**common, **given}
+    kinds = [kind for kind in _KINDS if values.get(kind) is not None]
+    if len(kinds) != 1:
+        raise ConfigError(f"{where}: has {' and '.join(kinds) or 'none'} of world, sample, config; give exactly one.")
+    changes = values.get("set") or {}
+    if not isinstance(changes, Mapping) or not all(isinstance(key, str) for key in changes):
+        raise ConfigError(
+            f"{where}.set: is {changes!r:.80}, but must map dotted keys to values, e.g. train.beta: 0.04."
+        )
+    allowed = {"world": ("steps",), "sample": ("from", "set"), "config": ("from", "rows", "set")}[kinds[0]]
+    for key in values:
+        if key not in (*allowed, kinds[0]):
+            raise ConfigError(f"{where}.{key}: means nothing beside {kinds[0]}, which takes {', '.join(allowed)}.")
+    if kinds[0] == "sample" and values.get("from") is None:
+        raise ConfigError(f"{where}: from: missing; name the stage whose model answers.")
+    if kinds[0] == "world" and values["world"] not in WORLDS:
+        raise ConfigError(f"{where}.world: is {values['world']!r}, but must be one of {', '.join(WORLDS)}.{nearest(str(values['world']), WORLDS)}")  # fmt: skip
+    steps = values.get("steps")
+    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+        raise ConfigError(f"{where}.steps: is {steps!r}, but must be a whole number of at least 1.")
+    texts = {"start": values.get("from"), **{key: values.get(key) for key in ("world", "sample", "config", "rows")}}
+    return Stage(name, steps=steps, set=frozen(changes), **texts)
+
+
+def _check_names(before: Mapping[str, Stage], variants: Mapping[str, Stage], where: str) -> None:
+    """What a stage starts from must be there, above it; a variant's model is nobody's start."""
+    seen: list[str] = []
+    for section, stages in (("before", before), ("variants", variants)):
+        for name, stage in stages.items():
+            if section == "variants" and name in before:
+                raise ConfigError(f"{where}: variants.{name}: stands in before, too; a name means one model.")
+            for key, needed, fits in (("from", stage.start, True), ("rows", stage.rows, False)):
+                if needed is None:
+                    continue
+                if needed not in seen:
+                    raise ConfigError(
+                        f"{where}: {section}.{name}.{key}: {needed!r} is no stage of `before` above it; there are "
+                        f"{', '.join(seen) or 'none'}.{nearest(str(needed), seen)}"
+                    )
+                if before[needed].has_model is not fits:
+                    made = "a model, but rows are needed" if before[needed].has_model else "rows, but a model is needed"
+                    raise ConfigError(f"{where}: {section}.{name}.{key}: {needed} makes {made}.")
+            if section == "before":
+                seen.append(name)
+
+
+def _check_configs(ablation: Ablation, stage: Stage, where: str) -> None:
+    section = "before" if stage.name in ablation.before else "variants"
+    try:
+        if stage.config is not None:
+            ablation.config(ablation.seeds[0], stage.name)
+        elif stage.sample is not None and sampling_config(stage).method != "grpo":
+            raise ConfigError(
+                f"{stage.sample}: is no GRPO config, so it has no reward that says which answers are right."
+            )
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {section}.{stage.name}: {error}") from error
+
+
+def sampling_config(stage: Stage, given: Sequence[str] = ()) -> Config:
+    """The GRPO config whose prompts and rewards a sampling stage takes."""
+    assert stage.sample is not None
+    own = [f"{key}={json.dumps(value)}" for key, value in stage.set.items()]
+    return load_config(stage.sample, [*own, *_placeholders(stage), *given])
+
+
+def seeded_sources(config: Config) -> list[str]:
+    """The sources whose rows are made up from a seed."""
+    return [name for name, source in config.sources.items() if "seed" in source]
+
+
+def _placeholders(stage: Stage) -> list[str]:
+    """A config without a model of its own is whole only with the one that it will start from."""
+    return [] if stage.start is None else [f"model.model_name_or_path={json.dumps(stage.start)}"]
+
+
+def _differences(
+    given: Mapping[str, Any], known: Sequence[str], variants: Sequence[str], where: str
+) -> dict[str, tuple[str, str]]:
+    """Those that the file names, else every variant against the first."""
+    if not given:
+        return {f"{name} - {variants[0]}": (name, variants[0]) for name in variants[1:]}
+    for name, pair in given.items():
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise ConfigError(f"{where}: differences.{name}: is {pair!r:.80}, but must be [variant, against].")
+        for one in pair:
+            if one not in known:
+                raise ConfigError(f"{where}: differences.{name}: {one!r} is no variant; there are {', '.join(known)}.{nearest(str(one), known)}")  # fmt: skip
+    return {str(name): (pair[0], pair[1]) for name, pair in given.items()}
+
+
+def _seeds(value: Any, where: str) -> tuple[int, ...]:
+    fits = isinstance(value, list | tuple) and value and all(type(one) is int and 0 <= one < 2**28 for one in value)
+    if not fits or len(set(value)) < len(value):
+        raise ConfigError(f"{where}: is {value!r:.80}, but must be a list of whole numbers, each once, e.g. [1, 2, 3].")
+    return tuple(value)
+
+
+def _mapping(values: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    section = values.get(key)
+    if section is None:
+        return {}
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{where}: {key}: is {section!r:.80}, but must be a mapping of names.")
+    return section
+
+
+def _check_keys(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"{where}: {key}: no such key; there are {', '.join(known)}.{nearest(str(key), known)}")

@@ -1,0 +1,35 @@
+"""`python -m rlkit.ablation.world_model`: the quickstart's base model of a task alone, as the first stage of an ablation."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m rlkit.ablation.world_model", description=__doc__)
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(arguments)
+
+    import torch
+
+    from rlkit.quickstart.stages import keep_quiet, train_base, world_of
+    from rlkit.runs import write_folder
+
+    torch.set_num_threads(1)
+    keep_quiet()
+    world = world_of(args.task)
+
+    def fill(folder: Path) -> None:
+        train_base(world, folder, args.seed, args.steps)
+
+    write_folder(args.out, fill)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,103 @@
+"""Jobs run once their inputs are there; what fails keeps back what needs it, and nothing outlives an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rlkit.ablation.jobs import Job, run_jobs
+from rlkit.errors import RunError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def job(folder, name, code, needs=(), settings=None):
+    return Job(
+        name, (sys.executable, "-c", code), tuple(needs), folder / f"{name}.done.json", settings or {"code": code}
+    )
+
+
+def run(jobs, places=2):
+    events = []
+    ended = run_jobs(jobs, [{"PLACE": str(n)} for n in range(places)], lambda *event: events.append(event))
+    return ended, events
+
+
+def writes(folder, name, text="'x'"):
+    return f"import os, pathlib; pathlib.Path({str(folder / name)!r}).write_text(str({text}))"
+
+
+def test_a_job_waits_for_its_inputs_and_is_kept_the_second_time(tmp_path):
+    later = f"import pathlib; assert pathlib.Path({str(tmp_path / 'first')!r}).exists()"
+    jobs = [
+        job(tmp_path, "a", "import time; time.sleep(.3);" + writes(tmp_path, "first")),
+        job(tmp_path, "b", later, ["a"]),
+    ]
+    assert run(jobs)[0] == {"a": "done", "b": "done"}
+    (tmp_path / "first").unlink()
+    assert run(jobs)[0] == {"a": "kept", "b": "kept"}  # else b would fail
+    run([job(tmp_path, "c", "", settings={"x": 1})])
+    with pytest.raises(RunError, match="x: 1 -> 2"):
+        run([job(tmp_path, "c", "", settings={"x": 2})])
+
+
+def test_what_fails_keeps_back_what_needs_it_and_nothing_else(tmp_path):
+    jobs = [
+        job(tmp_path, "a", "raise SystemExit('no memory for this')"),
+        job(tmp_path, "b", "", ["a"]),
+        job(tmp_path, "c", "", ["b"]),
+        job(tmp_path, "d", ""),
+    ]
+    ended, events = run(jobs)
+    assert ended == {"a": "failed", "b": "not run", "c": "not run", "d": "done"}
+    assert [words for one, _, _, words in events if one.name == "a"] == ["no memory for this"]
+    assert not (tmp_path / "a.done.json").exists()
+    assert run([job(tmp_path, "a", ""), *jobs[1:]])[0] == {"a": "done", "b": "done", "c": "done", "d": "kept"}
+
+
+def test_places_are_shared_out(tmp_path):
+    """Two places: never more than two at a time, and each of the two in a place of its own."""
+    code = (
+        f"import os, pathlib, time; here = pathlib.Path({str(tmp_path)!r}) / os.environ['PLACE']; here.touch(exist_ok=False);"
+        "time.sleep(.2); here.unlink()"
+    )
+    ended, _ = run([job(tmp_path, f"j{n}", code) for n in range(5)])
+    assert set(ended.values()) == {"done"}  # a place taken twice at once would fail at `touch`
+
+
+def test_no_process_outlives_an_interrupted_one(tmp_path):
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    child = f"import os, pathlib, time; pathlib.Path({str(pids)!r}, str(os.getpid())).touch(); time.sleep(600)"
+    script = (
+        "import sys; from pathlib import Path; from rlkit.ablation.jobs import *\n"
+        f"jobs = [Job(f'j{{n}}', (sys.executable, '-c', {child!r}), (), Path({str(tmp_path)!r}, f'j{{n}}.done.json'), {{}}) for n in range(3)]\n"
+        "with ended_by_signal(): run_jobs(jobs, [{}, {}], lambda *event: None)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list(pids.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) != 0
+    started = [int(path.name) for path in pids.iterdir()]
+    assert len(started) == 2  # the third was never started
+    for pid in started:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert not list(tmp_path.glob("*.done.json"))
+
+
+def test_a_note_says_what_was_run(tmp_path):
+    run([job(tmp_path, "a", "print('hello')")])
+    note = json.loads((tmp_path / "a.done.json").read_text())
+    assert note["command"][0] == sys.executable
+    assert note["seconds"] >= 0
+    assert (tmp_path / "a.done.log").read_text() == "hello\n"

@@ -1,0 +1,154 @@
+"""An ablation's file is checked to the last variant; what its stages are told differs in nothing but what they change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rlkit.ablation.jobs import jobs_of
+from rlkit.ablation.settings import load_ablation, parse_ablation
+from rlkit.cli import main
+from rlkit.errors import ConfigError, RunError
+
+ROOT = Path(__file__).resolve().parents[2]
+GRPO, SFT = str(ROOT / "configs/quickstart/grpo.yaml"), str(ROOT / "configs/quickstart/sft.yaml")
+VALUES = {
+    "seeds": [3, 4],
+    "output_dir": "out",
+    "evaluate": "synthetic",
+    "before": {
+        "base": {"world": "care", "steps": 10},
+        "sft": {"config": SFT, "from": "base"},
+        "answers": {"sample": GRPO, "from": "sft"},
+    },
+    "config": GRPO,
+    "from": "sft",
+    "variants": {
+        "full": {},
+        "bare": {"set": {"rewards.grounding.weight": 0}},
+        "more_sft": {"config": SFT},
+        "rejection": {"config": SFT, "rows": "answers"},
+    },
+}
+
+
+def changed(*path, to):
+    values = json.loads(json.dumps(VALUES))
+    place = values
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = to
+    return values
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "ablate").glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_files_are_whole(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    command = path.read_text(encoding="utf-8").splitlines()[0]
+    assert command.startswith(f"# rlkit ablate configs/ablate/{path.name}") or "rlkit evaluate" in command
+    if "rlkit ablate" in command:
+        ablation = load_ablation(path)
+        assert len(jobs_of(ablation)) > len(ablation.seeds)
+
+
+def test_variants_differ_in_what_they_change_alone():
+    ablation = parse_ablation(VALUES)
+    full, bare = ablation.config(3, "full").to_dict(), ablation.config(3, "bare").to_dict()
+    assert bare["rewards"]["grounding"]["weight"] == 0
+    bare["rewards"]["grounding"]["weight"] = full["rewards"]["grounding"]["weight"]
+    assert full["train"].pop("output_dir") != bare["train"].pop("output_dir")
+    assert full == bare
+    other_seed = ablation.config(4, "full").to_dict()
+    assert other_seed["train"]["seed"] != full["train"]["seed"]
+    assert other_seed["sources"]["easy"]["seed"] != full["sources"]["easy"]["seed"]
+
+
+def test_more_sft_has_the_rows_of_sft_in_another_order():
+    ablation = parse_ablation(VALUES)
+    sft, more, full = (ablation.config(3, name) for name in ("sft", "more_sft", "full"))
+    assert dict(sft.sources) == dict(more.sources)
+    assert sft.train["seed"] != more.train["seed"] == full.train["seed"]
+    assert full.sources["easy"]["seed"] != sft.sources["one_hop"]["seed"]
+
+
+def test_a_variant_starts_from_the_model_before_it_and_learns_from_its_rows():
+    ablation = parse_ablation(VALUES)
+    assert ablation.config(3, "sft").model["model_name_or_path"] == "out/seed3/base"
+    assert ablation.config(3, "full").model["model_name_or_path"] == "out/seed3/sft/model"
+    assert {name: dict(source) for name, source in ablation.config(3, "rejection").sources.items()} == {
+        "kept": {"format": "records", "path": "out/seed3/answers/kept.jsonl"}
+    }
+
+
+def test_inputs_come_first_and_every_model_is_evaluated():
+    jobs = jobs_of(parse_ablation(VALUES))
+    names = [job.name for job in jobs]
+    assert len(names) == len(set(names)) == 2 * (3 + 4 + 6)  # stages before, variants, and six models of each seed
+    for at, job in enumerate(jobs):
+        assert set(job.needs) <= set(names[:at])
+    only = [job.name for job in jobs_of(parse_ablation(VALUES), ["bare"])]
+    assert "seed3/bare" in only
+    assert "seed3/full" not in only
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (changed("variants", to={}), ["variants: none given"]),
+        (changed("variants", "bare", "sett", to={}), ["variants.bare: sett: no such key", "Did you mean 'set'?"]),
+        (changed("from", to="stf"), ["variants.full.from: 'stf'", "Did you mean 'sft'?"]),
+        (changed("from", to="answers"), ["variants.full.from: answers makes rows, but a model is needed"]),
+        (changed("variants", "rejection", "rows", to="base"), ["base makes a model, but rows are needed"]),
+        (changed("variants", "bare", "set", to={"train.max_step": 3}), ["variants.bare", "Did you mean 'max_steps'?"]),
+        (changed("variants", "sft", to={}), ["variants.sft: stands in before, too"]),
+        (changed("variants", "a/b", to={}), ["becomes a folder's name"]),
+        (changed("seeds", to=[1, 1]), ["seeds: is [1, 1]", "each once"]),
+        (changed("seeds", to=[]), ["seeds: is []"]),
+        (changed("evaluate", to="synthetik"), ["evaluate", "Did you mean 'synthetic'?"]),
+        (changed("before", "base", "world", to="cara"), ["before.base.world: is 'cara'", "Did you mean 'care'?"]),
+        (changed("before", "base", "from", to="sft"), ["before.base.from: means nothing beside world"]),
+        (changed("before", "base", "sample", to=GRPO), ["world and sample", "exactly one"]),
+        (changed("before", "answers", "sample", to=SFT), ["is no GRPO config"]),
+        (changed("before", "answers", "from", to=None), ["before.answers: from: missing"]),
+        (changed("differences", to={"x": ["full", "ful"]}), ["differences.x: 'ful' is no variant", "'full'"]),
+        (changed("differences", to={"x": "full"}), ["must be [variant, against]"]),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(values, words):
+    with pytest.raises(ConfigError) as error:
+        parse_ablation(values, "mine.yaml")
+    assert all(word in str(error.value) for word in ["mine.yaml: ", *words]), error.value
+
+
+def test_a_job_that_ran_with_other_settings_is_not_mixed_in(tmp_path):
+    ablation = parse_ablation(changed("output_dir", to=str(tmp_path)))
+    job = next(job for job in jobs_of(ablation) if job.name == "seed3/full")
+    assert not job.is_done()
+    job.note.parent.mkdir(parents=True)
+    job.note.write_text(json.dumps({"settings": dict(job.settings), "seconds": 1}))
+    assert job.is_done()
+    other = {**changed("output_dir", to=str(tmp_path)), "variants": {"full": {"set": {"train.learning_rate": 1e-5}}}}
+    again = next(job for job in jobs_of(parse_ablation(other)) if job.name == "seed3/full")
+    with pytest.raises(RunError, match=r"train.learning_rate: 0.0002 -> 1e-05"):
+        again.is_done()
+
+
+def test_the_command_refuses_and_tells(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(VALUES, sort_keys=False))
+    assert main(["ablate", str(path), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "# seed3/full" in printed
+    assert "rewards.grounding.weight=0" in printed
+    assert main(["ablate", str(path), "--only", "ful"]) == 2
+    assert "Did you mean 'full'?" in capsys.readouterr().err
+    assert main(["ablate", str(path), "--show"]) == 2
+    assert "nothing is measured yet" in capsys.readouterr().err
+    assert main(["ablate", "main.yaml"]) == 2
+    assert "Did you mean 'mine.yaml'?" in capsys.readouterr().err
+    assert main(["ablate", str(path), "--jobs", "0"]) == 2
+    assert list(tmp_path.iterdir()) == [path]
