@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rewards.errors import RewardError, RowError
 from rewards.part import (
@@ -26,6 +26,9 @@ from rewards.part import (
 )
 from rewards.sample import Sample
 
+if TYPE_CHECKING:
+    from rewards.explain import Explanation
+
 
 @dataclass(frozen=True)
 class Score:
@@ -40,6 +43,24 @@ class Score:
     parts: Mapping[str, float | None]
     maximum: float
     errors: Mapping[str, str] = field(default_factory=dict)
+    _source: tuple[Sample, Weighted] | None = field(default=None, repr=False, compare=False)
+
+    def explain(self) -> Explanation:
+        """Why it is this score, in words and places: print it, or show it in a notebook (`rewards.explain`).
+
+        Raises `RewardError` for a score that came from another process or was made by hand: it knows no sample.
+        """
+        from rewards.explain import explain
+
+        if self._source is None:
+            raise RewardError(
+                "this score does not know what it was given for, because it was made by hand or in another process; call "
+                "rewards.explain.explain(sample, reward)."
+            )
+        return explain(*self._source, self if self.errors else None)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a score is small where it travels; its sample may hold a whole context
+        return Score, (self.total, dict(self.parts), self.maximum, dict(self.errors))
 
 
 @dataclass(frozen=True)
@@ -83,7 +104,7 @@ class Weighted:
                     value = None
                 parts[name] = value
             best = [self.weights[name] * self._best(name) for name in self.parts if judged[name][i] is True]
-            scores.append(Score(self._total(parts), parts, math.fsum(best), errors))
+            scores.append(Score(self._total(parts), parts, math.fsum(best), errors, (samples[i], self)))
         return scores
 
     def maximum(self, sample: Sample) -> float:

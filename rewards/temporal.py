@@ -54,11 +54,12 @@ def events_in_question(sample: Sample, session: Session) -> list[Event]:
 class SessionScore(NamedTuple):
     """What one selected session earns: `when` for its date (R_s), and each of its events that were judged (R_f).
 
-    `session` is `None` where none has the id.
+    `session` is `None` where none has the id; `gap_days` is 0 in the range and without a date.
     """
 
     id: str
     session: Session | None
+    gap_days: float
     when: float
     events: tuple[tuple[Event, float], ...]
     value: float
@@ -132,31 +133,36 @@ class temporal_consistency:
         sessions = _sessions(sample)
         return [self._judge(sample, key, sessions.get(key)) for key in sample.memory.selected]
 
+    def all_judged(self, sample: Sample) -> dict[str, SessionScore]:
+        """What each session of a row that can be judged would earn if it were selected."""
+        return {key: self._judge(sample, key, session) for key, session in _sessions(sample).items()}
+
     def _judge(self, sample: Sample, key: str, session: Session | None) -> SessionScore:
         if session is None:
-            return SessionScore(key, None, -self.floor, (), self.bounds[0])
-        when = self._session_score(sample, session)
+            return SessionScore(key, None, 0.0, -self.floor, (), self.bounds[0])
         start, end = _range(sample)
+        date = _date("session", session.id, session.date)
+        gap = 0.0 if date is None else _gap(date, start, end)
+        when = -self.floor if date is None else self._at_gap(gap)
         dated = [(event, *_event_dates(session, event)) for event in self.events(sample, session)]
         events = tuple((event, _event_score(a, b, start, end)) for event, a, b in dated if a or b)
         value = (when + math.fsum(score for _, score in events) / len(events)) / 2.0 if events else when
-        return SessionScore(key, session, when, events, value)
+        return SessionScore(key, session, gap, when, events, value)
 
-    def _session_score(self, sample: Sample, session: Session) -> float:
-        start, end = _range(sample)
-        date = _date("session", session.id, session.date)
-        if date is None:
-            return -self.floor
-        if start and is_before(date, start):
-            gap = gap_days(date, start)
-        elif end and is_before(end, date):
-            gap = gap_days(end, date)
-        else:
+    def _at_gap(self, gap: float) -> float:
+        if gap <= 0:
             return 1.0
         # The logistic function in the form that cannot overflow, however long the gap.
         decay = math.exp(-abs(gap - self.midpoint_days) / self.width_days)
         near = (1.0 if gap <= self.midpoint_days else decay) / (1.0 + decay)
         return self.height * near - self.floor
+
+
+def _gap(date: Fields, start: Fields | None, end: Fields | None) -> float:
+    """Days between a date and a range, 0 inside."""
+    if start and is_before(date, start):
+        return gap_days(date, start)
+    return gap_days(end, date) if end and is_before(end, date) else 0.0
 
 
 def _can_judge(sample: Sample) -> bool:
