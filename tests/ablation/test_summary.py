@@ -96,7 +96,7 @@ def test_figures_are_read_from_finished_evaluations_alone(tmp_path, capsys, monk
             "question": "q?",
             "context": ["a b c d."],
             "golds": ["b"],
-            "completion": "Answer: b" if n % 2 else "no",
+            "completion": "b" if n % 2 else "no",
         }
         for n in range(4)
     ]
