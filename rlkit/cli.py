@@ -33,6 +33,11 @@ VERBS = {
         "SFT or GRPO, alone or under deepspeed or torchrun",
         "rlkit train configs/quickstart/hotpotqa_musique.yaml train.max_steps=5",
     ),
+    "launch": (
+        "rlkit.launch",
+        "train on several GPUs or machines: starts deepspeed, torchrun or accelerate, and ends them all",
+        "rlkit launch configs/care/qwen2.5-7b.yaml --gpus 8 --dry-run",
+    ),
     "distill": (
         "rlkit.distill.command",
         "SFT data in the CARE format from a reasoner and an injector behind endpoints, or local models",
@@ -42,6 +47,11 @@ VERBS = {
         "rlkit.evaluate",
         "a model, or completions that exist already, on the papers' suites",
         "rlkit evaluate --model runs/care --suite hotpotqa musique",
+    ),
+    "ablate": (
+        "rlkit.ablate",
+        "variants of one training over several seeds, and what each part is worth",
+        "rlkit ablate configs/ablate/quick.yaml --jobs 2",
     ),
     "score": (
         "rlkit.score",
