@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from rewards.errors import RewardError, RowError
+from rewards.errors import OutOfTime, RewardError, RowError
 from rewards.part import (
     ROW_FIELDS,
     applies_to,
@@ -175,6 +175,8 @@ class Weighted:
             if self.on_error == "raise":
                 raise RewardError(message) from error
             return RewardError(message)
+        except OutOfTime as error:  # never an abstention: the rows that follow would have no time at all
+            raise RewardError(f"reward {name!r} ({part_name(part)}) failed on {where}: {error}") from error
 
 
 def weighted(*, on_error: str = "raise", **parts: tuple[float, Any]) -> Weighted:

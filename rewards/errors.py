@@ -14,6 +14,10 @@ class RowError(RewardError):
     """The row itself is at fault: a field is missing or has the wrong shape, so that no completion could be judged."""
 
 
+class OutOfTime(BaseException):
+    """The time that a caller gave has passed, inside a part; no `except Exception` of a part can swallow it."""
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """The sentence that points from a wrong name to the right ones, and lists them.
 

@@ -16,6 +16,7 @@ from rlkit.errors import ConfigError, nearest
 from rlkit.fields import declared_fields, declared_types
 from rlkit.plain import flat, frozen, plain
 from rlkit.training.alarm_options import Alarms
+from rlkit.training.scoring_options import Scoring
 from rlkit.yaml_files import override, read_yaml_file
 
 METHODS = ("sft", "grpo")
@@ -60,7 +61,8 @@ class Config:
     shares (one source needs none), `rewards` the parts of a GRPO run (absent: the preset of `task`); `model` and `train`
     are TRL's fields, `scratch` describes a randomly initialised model instead of a pretrained one. `tag_tokens` adds the
     tags of the CARE format to the model's vocabulary. At most `samples_per_step` completions a step are written to
-    samples.jsonl. `alarms` says how a GRPO run is watched (absent: by the defaults, `False`: not at all).
+    samples.jsonl. `alarms` says how a GRPO run is watched (absent: by the defaults, `False`: not at all), `scoring` when and
+    where its rewards are called.
     """
 
     method: str
@@ -76,6 +78,7 @@ class Config:
     rewards: str | Mapping[str, Any] | None = None
     samples_per_step: int = 64
     alarms: Mapping[str, Any] | bool | None = None
+    scoring: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are saved with the run."""
@@ -94,6 +97,11 @@ class Config:
     def watched(self) -> Alarms | None:
         """How the run is watched, None where it is not; SFT has no reward that could be cheated."""
         return Alarms.from_config(plain(self.alarms)) if self.method == "grpo" else None
+
+    @property
+    def scored(self) -> Scoring:
+        """When and where the rewards of a GRPO run are called."""
+        return Scoring.from_config(plain(self.scoring))
 
     @property
     def output_dir(self) -> Path:
@@ -163,23 +171,24 @@ def parse_config(values: Mapping[str, Any], *, where: str = "config", default_na
         rewards=frozen(rewards),
         samples_per_step=_count(given.get("samples_per_step", Config.samples_per_step), f"{where}: samples_per_step"),
         alarms=_alarms(given.get("alarms"), method, f"{where}: alarms"),
+        scoring=_scoring(given.get("scoring"), method, train, f"{where}: scoring"),
     )
 
 
 def differences(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any]) -> list[str]:
-    """One line a setting that differs, as `key: old -> new`; `output_dir` does not count.
+    """One line a setting that differs, as `key: old -> new`; `output_dir` and `scoring` change no result and do not count.
 
     >>> differences({"train": {"seed": 1}}, {"train": {"seed": 2}})
     ['train.seed: 1 -> 2']
     """
     before, after = (flat(c.to_dict() if isinstance(c, Config) else c) for c in (old, new))
-    before.pop("train.output_dir", None)
-    after.pop("train.output_dir", None)
     absent = "(not set)"
     return [
         f"{key}: {before.get(key, absent)!r} -> {after.get(key, absent)!r}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key, absent) != after.get(key, absent)
+        if key != "train.output_dir"
+        and key.split(".")[0] != "scoring"
+        and before.get(key, absent) != after.get(key, absent)
     ]
 
 
@@ -255,6 +264,19 @@ def _alarms(section: Any, method: str, where: str) -> Any:
     if section is not None and method != "grpo":
         raise ConfigError(f"{where}: given, but method {method} has no reward to watch; take it out.")
     Alarms.from_config(section, where)  # its options are checked where they are declared
+    return frozen(section)
+
+
+def _scoring(section: Any, method: str, train: Mapping[str, Any], where: str) -> Any:
+    if section is not None and method != "grpo":
+        raise ConfigError(f"{where}: given, but method {method} has no reward; take it out.")
+    options = Scoring.from_config(section, where)  # its options are checked where they are declared
+    patience = train.get("ddp_timeout", declared_fields(method)["ddp_timeout"])
+    if options.timeout_seconds >= patience:
+        raise ConfigError(
+            f"{where}.timeout_seconds: {options.timeout_seconds:g} is not below the {patience} s of train.ddp_timeout, after "
+            "which the other processes give up waiting with an error that names no reward; lower it, or raise that."
+        )
     return frozen(section)
 
 

@@ -16,6 +16,7 @@ from rewards.errors import RewardError
 from rewards.sample import Sample
 
 Observer = Callable[[Sequence[Sample], Sequence[Score], dict[str, Any]], None]
+Scorer = Callable[[Sequence[Sample], dict[str, Any]], list[Score]]
 _log = logging.getLogger(__name__)
 # What TRL passes beside the columns of the data set: for TRL-style batch functions and observers, not part of any row.
 _NO_COLUMNS = ("completion_ids", "trainer_state", "log_metric", "log_extra", "environments")
@@ -49,10 +50,13 @@ class RewardColumn:
 class BatchScorer:
     """Scores a batch once for all of its parts, and shows it to the observer once."""
 
-    def __init__(self, reward: Weighted, columns: Mapping[str, str], observe: Observer | None) -> None:
+    def __init__(
+        self, reward: Weighted, columns: Mapping[str, str], observe: Observer | None, score: Scorer | None
+    ) -> None:
         self.reward = reward
         self._columns = dict(columns)
         self._observe = observe
+        self._score_with = score
         self._reported: set[str] = set()
         self._forget()
 
@@ -62,7 +66,7 @@ class BatchScorer:
         self._served: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("reward", "_columns", "_observe", "_reported")
+        kept = ("reward", "_columns", "_observe", "_score_with", "_reported")
         return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -84,7 +88,8 @@ class BatchScorer:
     def _score(self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, Any]) -> list[Score]:
         samples = samples_from_columns(prompts, completions, columns, rename=self._columns)
         context = {name: columns[name] for name in _NO_COLUMNS if name in columns}
-        scores = self.reward.batch(samples, **context)
+        score = self._score_with
+        scores = self.reward.batch(samples, **context) if score is None else score(samples, context)
         self._report(scores)
         if self._observe is not None:
             self._observe(samples, scores, context)
@@ -99,7 +104,11 @@ class BatchScorer:
 
 
 def for_trl(
-    reward: Weighted, *, columns: Mapping[str, str] | None = None, observe: Observer | None = None
+    reward: Weighted,
+    *,
+    columns: Mapping[str, str] | None = None,
+    observe: Observer | None = None,
+    score: Scorer | None = None,
 ) -> tuple[list[RewardColumn], list[float]]:
     """The functions and weights for TRL's `reward_funcs` and `reward_weights`, one for each part, under its name.
 
@@ -107,7 +116,8 @@ def for_trl(
     (`{"golds": "answer"}`). TRL then logs `rewards/<name>/mean`, and the functions add `rewards/<name>/none_rate`, the
     share of completions for which the part gave no value, and, where the reward abstains on errors,
     `rewards/<name>/error_rate`. `observe(samples, scores, context)` is called once a batch; `context` holds what TRL
-    gives beside the columns, such as `trainer_state` and `log_metric`. The functions pickle when the parts (and the
+    gives beside the columns, such as `trainer_state` and `log_metric`. `score(samples, context)` takes the place of
+    `reward.batch`, for a caller that scores elsewhere. The functions pickle when the parts (and the
     observer) do; asynchronous parts are not supported. TRL's own sum of the columns is the reward's total.
 
     >>> from rewards import weighted
@@ -116,7 +126,7 @@ def for_trl(
     ('short', [1.0], [0.5])
     """
     check_composed(reward, "for_trl")
-    scorer = BatchScorer(reward, columns or {}, observe)
+    scorer = BatchScorer(reward, columns or {}, observe, score)
     return [RewardColumn(name, scorer) for name in reward.parts], list(reward.weights.values())
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TypeVar
 
 from rewards.errors import RewardError
@@ -15,6 +17,7 @@ from rlkit.config import Config
 from rlkit.errors import RlkitError
 
 T = TypeVar("T")
+ALIKE_SECONDS = 30.0  # a launcher ends the other processes within a second or two of the first one's error
 
 
 class FailedElsewhere(SystemExit):
@@ -42,9 +45,12 @@ def join(config: Config) -> None:
     """Make the process group before any model exists.
 
     ZeRO-3 splits weights while a model is created; without the group it takes every process for the only one and
-    later fails with "train_batch_size is not equal to ...".
+    later fails with "train_batch_size is not equal to ...". The group waits for `train.ddp_timeout` seconds, as TRL
+    would have it; a group that exists already keeps its own timeout.
     """
     import torch.distributed
+
+    patience = timedelta(seconds=config.setting("ddp_timeout"))
 
     if config.train.get("deepspeed"):
         if on_cpu(config):
@@ -55,9 +61,9 @@ def join(config: Config) -> None:
             port = _free_port()
             alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             os.environ.update(alone)
-        deepspeed.init_distributed(verbose=False)
+        deepspeed.init_distributed(verbose=False, timeout=patience)
     elif world_size() > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group(backend="gloo" if on_cpu(config) else None)
+        torch.distributed.init_process_group(backend="gloo" if on_cpu(config) else None, timeout=patience)
 
 
 def leave() -> None:
@@ -92,16 +98,20 @@ def first(work: Callable[[], T]) -> T:
 
 
 def same(work: Callable[[], T]) -> T:
-    """Do `work` on every process, before there is a group; an error that all find alike is reported by the first."""
+    """Do `work` on every process, before there is a group; an error that all find alike is reported by the first.
+
+    One that only another process finds, on a node that lacks a file, is reported by that one, a few seconds later.
+    """
     try:
         return work()
-    except (RlkitError, RewardError) as error:
+    except (RlkitError, RewardError):
         if rank() == 0:
             raise
-        raise FailedElsewhere(2) from error
+        time.sleep(ALIKE_SECONDS)  # the launcher ends this process meanwhile, if the first one has found the same
+        raise
 
 
-def agree(name: str, value: str) -> None:
+def agree(name: str, value: str, consequence: str = "they would train on different rows") -> None:
     """Stop unless every process holds the same `value`."""
     if world_size() == 1:
         return
@@ -111,7 +121,7 @@ def agree(name: str, value: str) -> None:
     torch.distributed.all_gather_object(values, value)
     if len(set(values)) > 1:
         raise RlkitError(
-            f"{name} differs between the processes ({', '.join(map(str, values))}), so they would train on different rows; "
+            f"{name} differs between the processes ({', '.join(map(str, values))}), so {consequence}; "
             "make sure that every node sees the same files and the same software."
         )
 
