@@ -91,7 +91,7 @@ class Policy:
             if key in _COUNTS and value is not None and (type(value) is not int or value < least):
                 raise ConfigError(f"{where}.{key}: {value!r:.60} must be a whole number of at least {least}, or null.")
         if name == "middle" and given.get("max_tokens") is None:
-            raise ConfigError(f"{where}.max_tokens: missing; `middle` needs the limit at which it cuts.")
+            raise ConfigError(f"{where}.max_tokens: missing; `middle` needs the limit at which it cuts, such as 8192.")
         made = cls(**given)
         made._candidates(where)
         return made
@@ -109,13 +109,30 @@ class Policy:
         """
         if self.policy in ("full", "middle"):
             return record
-        if record.get("prompt") and record.get("source") not in _PROMPTS:
-            report.drop(f"brings its own prompt, which `{self.policy}` cannot change", record["id"])
+        refusal = self.refusal(record)
+        if refusal is not None:
+            report.drop(refusal, record["id"])
             return None
         narrowed = self._narrowed(record, report, count_tokens)
         if narrowed is not None and record.get("prompt"):
             return cast(Record, {**narrowed, "prompt": _PROMPTS[record["source"]](narrowed)})
         return narrowed
+
+    def refusal(self, record: Mapping[str, Any]) -> str | None:
+        """Why the policy cannot show a row, which needs neither its passages nor its sessions; None where it can.
+
+        >>> Policy("oracle").refusal({"task": "care", "evidence": []})
+        'no evidence is labelled'
+        """
+        if self.policy in ("full", "middle"):
+            return None
+        if record.get("prompt") and record.get("source") not in _PROMPTS:
+            return f"brings its own prompt, which `{self.policy}` cannot change"
+        if self.policy == "oracle" and not record.get("evidence"):
+            return "no evidence is labelled"
+        if self.policy == "time_bm25" and record.get("task") != "memory_t1":
+            return "a row without sessions has no times to search by"
+        return None
 
     def cut(self, messages: Sequence[Mapping[str, str]], tokenizer: Tokenizer | None) -> list[dict[str, str]]:
         """The messages with the last one cut in the middle where it takes more than `max_tokens` tokens.
@@ -139,9 +156,6 @@ class Policy:
             return _gold_sessions(record, report) if memory else _gold_passages(record, report)
         if memory:
             return self._sessions(record, report, count_tokens)
-        if self.policy == "time_bm25":
-            report.drop("a row without sessions has no times to search by", record["id"])
-            return None
         return self._passages(record, report, count_tokens)
 
     def _candidates(self, where: str = "context") -> Candidates:
@@ -257,19 +271,16 @@ def _gold_sessions(record: Record, report: Report) -> Record | None:
     gold = {session_key(name) for name in record.get("evidence") or ()}
     sessions = [session for session in record.get("sessions") or () if session_key(session["id"]) in gold]
     if not sessions:
-        report.drop("no evidence is labelled", record["id"])
+        report.drop("no gold session is in the memory", record["id"])
         return None
     if len({session_key(session["id"]) for session in sessions}) < len(gold):
         report.note("a gold session is not in the memory", record["id"])
     return cast(Record, {**record, "sessions": sessions})
 
 
-def _gold_passages(record: Record, report: Report) -> Record | None:
+def _gold_passages(record: Record, report: Report) -> Record:
     """Each passage with its labelled facts alone, in the order of its text; a fact of no passage becomes one."""
     facts = list(dict.fromkeys(record.get("evidence") or ()))
-    if not facts:
-        report.drop("no evidence is labelled", record["id"])
-        return None
     shown: list[Passage] = []
     found: set[str] = set()
     for passage in record["context"]:

@@ -81,6 +81,11 @@ class Predictions:
         self.used.add(found[0].line)
         return Answered(suite, subset, context, record, found[0].reply)
 
+    def pass_over(self, suite: str, subset: str, context: str, row_id: str) -> None:
+        """Leave alone what was said of a row that asks nothing in this context."""
+        place = {"suite": suite, "subset": subset, "context": context}
+        self.used.update(p.line for p in self.by_id.get(row_id, ()) if p.belongs(**place))
+
     def check_missing(self, questions: int, allowed: bool) -> None:
         """Raise `DataError` for questions without a prediction, unless that is allowed; none at all never is."""
         if not self.missing or (allowed and len(self.missing) < questions):

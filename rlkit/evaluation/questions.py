@@ -119,6 +119,7 @@ def load_questions(
         sources = {name: _load(suite, name, spec, limit) for name, spec in suite.data.items()}
         one = Asked(suite, sources, policies)
         _check_labels(one)
+        _check_policies(one)
         asked.append(one)
     return asked
 
@@ -177,6 +178,18 @@ def _load(suite: Suite, name: str, spec: Mapping[str, Any], limit: int | None) -
             f"command line: suites.{suite.name}.data.{name}.path=FILE."
         )
         raise type(error)(f"{error}{hint}") from error
+
+
+def _check_policies(asked: Asked) -> None:
+    """A context that can show no row would ask nothing and leave empty tables."""
+    for name, policy in asked.policies.items():
+        reasons = (policy.refusal(record) for _, record in asked.labels())
+        first = next(reasons, None)
+        if first is not None and all(reasons):
+            raise ConfigError(
+                f"suite {asked.suite.name}: context {name} can show none of its rows ({first}); leave it out, or take another "
+                f"of {', '.join(asked.suite.contexts)}."
+            )
 
 
 def _check_labels(asked: Asked) -> None:

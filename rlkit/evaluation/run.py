@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rlkit.data.layout import Report
+from rlkit.data.record import Record
 from rlkit.errors import RunError
 from rlkit.evaluation.controls import controls_for
 from rlkit.evaluation.folder import Answers
@@ -169,12 +170,15 @@ def answered_by_file(
 ) -> Iterator[Answered]:
     """The questions with the predictions of a file; what has none is noted there."""
     unknown = {name for name, policy in asked.policies.items() if policy != asked.suite.policy(name)}
-    for subset, context, record in _graded(asked, tokenizer, reports):
+    for subset, context, record, shown in _graded(asked, tokenizer, reports):
+        if shown is None:
+            predictions.pass_over(asked.suite.name, subset, context, record["id"])
+            continue
         if context in unknown:
             reports[context].note(
                 "graded on the whole context, since nothing says what the model was shown", record["id"]
             )
-        answered = predictions.answer(asked.suite.name, subset, context, record)
+        answered = predictions.answer(asked.suite.name, subset, context, shown)
         if answered is not None:
             yield answered
 
@@ -203,8 +207,9 @@ def control_cells(asked: Asked, tokenizer: Any, workers: int | None = None) -> d
     one = replace(asked, policies={context: policy})
     controls = controls_for(record for _, record in asked.labels())
     answered = (
-        Answered(asked.suite.name, subset, name, record, Reply(control(record), "stop", 0, 0))
-        for subset, _, record in _graded(one, tokenizer, _reports(one))
+        Answered(asked.suite.name, subset, name, shown, Reply(control(shown), "stop", 0, 0))
+        for subset, _, _, shown in _graded(one, tokenizer, _reports(one))
+        if shown is not None
         for name, control in controls.items()
     )
     values: dict[str, list[Slim]] = {name: [] for name in controls}
@@ -215,16 +220,18 @@ def control_cells(asked: Asked, tokenizer: Any, workers: int | None = None) -> d
     return {name: summarise(rows, overall=table.overall, groups=table.groups) for name, rows in values.items()}
 
 
-def _graded(asked: Asked, tokenizer: Any, reports: dict[str, Report]) -> Iterator[tuple[str, str, Any]]:
-    """Subset, context and record of every question, without its prompt."""
+def _graded(
+    asked: Asked, tokenizer: Any, reports: dict[str, Report]
+) -> Iterator[tuple[str, str, Record, Record | None]]:
+    """Subset, context and record of every row, and what answers to it are graded on: None where it asks nothing."""
     count = None if tokenizer is None else (lambda text: len(tokenizer.encode(text, add_special_tokens=False)))
     for context, policy in asked.policies.items():
         report = reports[context]
         for subset, record in asked.records():
-            narrowed = policy.apply(record, report, count)
-            if narrowed is not None:
+            shown = policy.apply(record, report, count)
+            if shown is not None:
                 report.keep()
-                yield subset, context, narrowed
+            yield subset, context, record, shown
 
 
 def _reports(asked: Asked) -> dict[str, Report]:

@@ -177,12 +177,17 @@ def test_oracle_of_a_memory_shows_its_gold_sessions():
 
 
 @pytest.mark.parametrize(
-    "row", [{**ROW, "evidence": []}, {**MEMORY, "evidence": []}, {**MEMORY, "evidence": ["session_9"]}]
+    ("row", "reason"),
+    [
+        ({**ROW, "evidence": []}, "no evidence is labelled"),
+        ({**MEMORY, "evidence": []}, "no evidence is labelled"),
+        ({**MEMORY, "evidence": ["session_9"]}, "no gold session is in the memory"),
+    ],
 )
-def test_oracle_without_labels_does_not_apply(row):
+def test_oracle_without_labels_does_not_apply(row, reason):
     record, report = applied("oracle", row)
     assert record is None
-    assert report.dropped["no evidence is labelled"].examples == [row["id"]]
+    assert report.dropped[reason].examples == [row["id"]]
 
 
 def test_a_prompt_of_the_rows_own_can_only_be_shown():

@@ -243,6 +243,10 @@ def test_a_second_process_is_refused(capsys: pytest.CaptureFixture[str]) -> None
         (["--model", "http://127.0.0.1:1/v1", "--suite", "small.yaml"], "not which of its models"),
         ([*MODEL, "--suite", "small.yaml", "small.yaml"], "small is there twice"),
         ([*MODEL, "--suite", "small.yaml", "--context", "orcale"], "Did you mean 'oracle'"),
+        (
+            [*MODEL, "--suite", "small.yaml", "--context", "time_bm25"],
+            "can show none of its rows (a row without sessions",
+        ),
         ([*MODEL, "--suite", "small.yaml", "--limit", "0"], "--limit: is 0"),
         ([*MODEL, "--suite", "locomo"], "suites.locomo.data.locomo.path=FILE"),
         ([*MODEL, "--suite", "small.yaml", "model.temp=1"], "model.temp: Fake has no such field"),
@@ -373,6 +377,23 @@ def test_rows_that_the_loader_leaves_out_are_noted_and_may_have_predictions(caps
         else:
             (note,) = json.loads(told.out)["suites"]["wiki"]["notes"]
             assert note.startswith("data.two: 2 of 5 rows left out: ")
+
+
+@pytest.mark.usefixtures("world")
+def test_rows_that_a_context_cannot_show_may_have_predictions(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{**row, "evidence": row["evidence"] if number % 2 else []} for number, row in enumerate(ROWS)]
+    Path("one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("p.jsonl").write_text("".join(json.dumps({"id": row["id"], "completion": "x"}) + "\n" for row in rows))
+    Path("c.yaml").write_text(yaml.safe_dump({"suites": {"small.yaml": {"data": {"two": None}}}}))
+    words = ("c.yaml", "--predictions", "p.jsonl", "--context", "oracle")
+    assert evaluate(*words, "--json") == 0
+    told = json.loads(capsys.readouterr().out)["suites"]["small"]
+    assert told["notes"] == ["oracle: 6 of 12 rows left out: no evidence is labelled"]
+    assert {cell["n"] for cell in told["cells"]} == {6}
+    with Path("p.jsonl").open("a") as file:
+        file.write('{"id": "stray", "completion": "x"}')
+    assert evaluate(*words) == 2
+    assert "1 predictions have an id that no question of small has (stray)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("tokens", ["abc", [1], {"n": 1}, -3, True, None, 1.5])
