@@ -31,6 +31,7 @@ from rlkit.prompts import prompt_of
 from rlkit.runs import open_run
 from rlkit.sources import Sources, check_demonstration, load_sources, plan_rows, schedule_of
 from rlkit.training.figures import measure_of
+from rlkit.training.support import without_models
 
 MAX_LISTED = 10
 ROWS_PER_BATCH = 64
@@ -51,6 +52,7 @@ class Findings:
     batches: Batches | None = None
     preview: Preview | None = None
     watched: str = ""
+    asking: list[str] = field(default_factory=list)  # parts that ask a model, so that golds are judged without them
     warnings: list[str] = field(default_factory=list)
 
 
@@ -84,6 +86,8 @@ def check(config: Config, *, processes: int = 1, limit: int | None = None) -> Fi
     count, found.counted_in = _counter(config)
     _lengths(config, sources, count, limit, found)
     shown = _as_shown(config, sources, found)
+    if reward is not None:
+        reward, found.asking = without_models(reward)
     if reward is not None:
         _golds(config, shown, reward, limit, found)
     plan, found.batches = plan_rows(config, shown, processes)
@@ -256,6 +260,8 @@ def _show(path: str, config: Config, found: Findings, processes: int) -> None:
     if config.method == "grpo":
         good = found.gold_rows - found.gold_short_rows
         console.print(f"\ngold answers: {good:,} of {found.gold_rows:,} earn the maximum")
+        if found.asking:
+            console.print(f"  not judged, because a model is asked: {', '.join(found.asking)}", markup=False)
         for line in found.gold_short:
             console.print(f"  {line}", markup=False)
         if found.gold_short_rows > len(found.gold_short):

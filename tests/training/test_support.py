@@ -1,0 +1,135 @@
+"""Support without labels: a useless quote earns nothing, however true it is; likelihoods are the model's own."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from rewards import weighted
+from rewards.errors import RewardError
+from rlkit.cli import main
+from rlkit.training.support import answer_likelihoods, quote_support, with_start_model
+
+ROOT = Path(__file__).resolve().parents[2]
+PASSAGES = ["Ada hired Leo.", "Leo visited Rome.", "Mia visited Oslo.", "Ada painted Bern."]
+NEEDED = ["Ada hired Leo.", "Leo visited Rome."]
+
+
+def knows_rome(questions):
+    """Finds the answer where both needed facts are quoted, half of it where the last one is."""
+    assert len(set(questions)) == len(questions), "nothing is asked twice"
+    return [
+        0.9 if set(NEEDED) <= set(quotes) else 0.5 if NEEDED[1] in quotes else 0.1
+        for _, quotes, answer in questions
+        if answer == "Rome"
+    ]
+
+
+def value(measure, *spans, golds=("Rome",), judge=knows_rome):
+    text = "<think>" + "".join(f"<retrieval>{span}</retrieval>" for span in spans) + "</think> Answer: Rome"
+    part = quote_support(measure, judge=judge)
+    columns = {"question": ["Where?"], "context": [PASSAGES], "golds": [list(golds)], "task": ["care"]}
+    (one,) = part(prompts=["p"], completions=[[{"role": "assistant", "content": text}]], **columns)
+    return one
+
+
+def test_sufficiency_is_what_the_quotes_tell_of_what_was_unknown():
+    assert value("sufficiency", *NEEDED) == pytest.approx((0.9 - 0.1) / 0.9)
+    assert value("sufficiency", NEEDED[1]) == pytest.approx((0.5 - 0.1) / 0.9)
+    assert value("sufficiency", "Mia visited Oslo.") == 0
+    assert value("sufficiency", "Mia visited Oslo.", *NEEDED) == value("sufficiency", *NEEDED)
+
+
+def test_necessity_falls_with_every_quote_that_is_not_needed():
+    whole = value("necessity", *NEEDED)
+    assert whole == pytest.approx(((1 - 0.5 / 0.9) + (1 - 0.1 / 0.9)) / 2)
+    assert value("necessity", "Mia visited Oslo.", *NEEDED) == pytest.approx(whole * 2 / 3)
+    assert value("necessity", "Mia visited Oslo.") == 0
+
+
+def test_economy_is_the_share_of_words_that_are_needed():
+    assert value("economy", *NEEDED) == value("sufficiency", *NEEDED)
+    assert value("economy", "Mia visited Oslo.", *NEEDED) == pytest.approx(value("sufficiency", *NEEDED) * 6 / 9)
+    assert value("economy", "Mia visited Oslo.", "Ada painted Bern.") == 0
+
+
+def test_one_of_two_equal_quotes_is_enough():
+    """Each could go alone, so leaving out one at a time calls both useless; taking out one after the other keeps one."""
+
+    def either(questions):
+        return [0.9 if {"Ada hired Leo.", "Leo visited Rome."} & set(quotes) else 0.1 for _, quotes, _ in questions]
+
+    assert value("necessity", *NEEDED, judge=either) == 0
+    assert value("economy", *NEEDED, judge=either) == pytest.approx(value("sufficiency", *NEEDED, judge=either) / 2)
+
+
+def test_quotes_that_are_invented_or_too_many_earn_nothing():
+    def believes_all(questions):
+        return [0.9 if quotes else 0.1 for _, quotes, _ in questions]
+
+    assert value("sufficiency", "The answer is Rome.", judge=believes_all) == 0
+    assert value("sufficiency", judge=believes_all) == 0
+    assert value("sufficiency", "Leo visited Rome.", judge=believes_all) > 0.8
+    every_word = [" ".join(p.split()[i : i + 1]) for p in PASSAGES for i in range(3)]
+    assert value("sufficiency", *every_word, judge=believes_all) == 0
+
+
+def test_the_best_of_several_golds_counts():
+    def one_name(questions):
+        return [0.9 if quotes and answer == "Roma" else 0.1 for _, quotes, answer in questions]
+
+    assert value("sufficiency", *NEEDED, golds=("Rome", "Roma"), judge=one_name) == pytest.approx(0.8 / 0.9)
+
+
+def test_what_does_not_apply_is_none_and_what_is_wrong_is_said():
+    part = quote_support(judge=knows_rome)
+    columns = {"question": ["?"], "context": [[]], "golds": [["Rome"]], "task": ["care"]}
+    assert part(prompts=["p"], completions=["x"], **columns) == [None]
+    with pytest.raises(RewardError, match="measure is 'sufficient'"):
+        quote_support("sufficient")
+    with pytest.raises(RewardError, match="batch_size is 0"):
+        quote_support(batch_size=0)
+    said = "<think><retrieval>Ada hired Leo.</retrieval></think> Answer: Rome"
+    with pytest.raises(RewardError, match="no training run is under way"):
+        quote_support()(prompts=["p"], completions=[said], **{**columns, "context": [PASSAGES]})
+
+
+def test_a_run_fills_in_its_start_model_where_none_is_named():
+    reward = weighted(own=(0.5, quote_support(model="mine")), start=(0.5, quote_support("necessity")))
+    filled = with_start_model(reward, "runs/sft/model", None)
+    assert filled.parts["own"].model == "mine"
+    assert (filled.parts["start"].model, filled.parts["start"].system) == ("runs/sft/model", None)
+    assert filled.parts["start"].measure == "necessity"
+    assert pickle.loads(pickle.dumps(filled)).parts["start"] == filled.parts["start"]
+
+
+def test_check_judges_golds_without_a_model(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    arguments = ["check", "configs/quickstart/grpo.yaml", "--limit", "5", "model.model_name_or_path=nowhere"]
+    part = 'rewards.support={"use": "rlkit.training.support:quote_support", "weight": 0.2, "measure": "necessity"}'
+    assert main([*arguments, part]) == 0
+    printed = capsys.readouterr().out
+    assert "10 of 10 earn the maximum" in printed
+    assert "not judged, because a model is asked: support" in printed
+
+
+def test_likelihoods_are_those_of_the_model_whatever_the_batch():
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=50, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, initializer_range=0.5,
+    )  # fmt: skip
+    model = Qwen2ForCausalLM(config).eval()
+    pairs = [([3, 4, 5], [6, 7]), ([8], [9]), ([1, 2, 3, 4, 5, 6, 7], [8, 9, 10])]
+    for (prompt, answer), got in zip(pairs, answer_likelihoods(model, pairs), strict=True):
+        tokens = torch.tensor([[*prompt, *answer]])
+        labels = torch.tensor([[-100] * len(prompt) + answer])
+        expected = math.exp(-model(input_ids=tokens, labels=labels).loss.item())
+        assert got == pytest.approx(expected, rel=1e-4)
+        assert 0 < got < 1
