@@ -13,14 +13,16 @@ from typing import Any
 
 from rewards import Weighted
 from rewards.config import from_config as rewards_from_config
+from rlkit.checkpoints import full_disk
 from rlkit.config import Config, load_config
-from rlkit.errors import ConfigError
+from rlkit.errors import ConfigError, RunError
 from rlkit.fitting import fitted
 from rlkit.held_out import held_out_rows, held_out_sources
 from rlkit.machine import lacking
-from rlkit.runs import Run, open_run, release, start, write_json
+from rlkit.runs import Run, hold, open_run, release, start, write_json
 from rlkit.sources import Planned, Sources, check_demonstration, in_order, load_sources, plan_rows
 from rlkit.training.figures import measure_of
+from rlkit.training.support import with_start_model
 
 _log = logging.getLogger(__name__)
 
@@ -50,15 +52,31 @@ def train(config: Config, *, resume: bool = False) -> Run:
     `RunError` before any accelerator is held.
     """
     from rlkit.training import processes
+    from rlkit.training.stopping import follow_launcher
+    from rlkit.training.together import stopping_together
 
     world = processes.world_size()
     # Every process looks for itself and finds the same, so that no group has to exist for a refusal.
     reward, sources = processes.same(lambda: preflight(config, world, resume))
-    processes.join(config)
     run = Run(config.output_dir)
+    follow_launcher()
     try:
-        processes.first(lambda: start(run, config, world))
-        _train(config, run, reward, sources, world)
+        if processes.rank() == 0:
+            # Before the processes meet, because a second run would fail to take the first one's port.
+            hold(run)
+            open_run(config, world_size=world)  # another run may have finished here meanwhile
+        processes.join(config)
+        with stopping_together():
+            processes.first(lambda: start(run, config, world))
+            _train(config, run, reward, sources, world)
+    except Exception as error:
+        said = full_disk(error)
+        if said is None:
+            raise
+        raise RunError(
+            f"{run.folder}: nothing more could be written ({said}), so the run ends here; free some space (see also "
+            "train.save_total_limit) and start the same command again: it goes on from its newest whole checkpoint."
+        ) from error
     finally:
         release(run)
         processes.leave()
@@ -107,6 +125,7 @@ def _train(config: Config, run: Run, reward: Weighted | None, sources: Sources, 
         if held_out is not None:
             processes.first(lambda: len(held_out_rows(config, held_out, tokenizer)))  # fills the cache once, for all
         probe = None if held_out is None else held_out_rows(config, held_out, tokenizer)
+        reward = with_start_model(reward, model, config.prompt.system)
         train_grpo(config, run, reward, planned, model, tokenizer, probe)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,41 @@ def test_journals_are_cut_at_the_checkpoint(tmp_path: Path) -> None:
         file.write('{"step": 2, "lo')  # killed while writing
     runs.start(run, first, 1)
     assert [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()] == [1, 2]
+
+
+def test_a_run_that_begins_anew_logs_its_first_probe_once(tmp_path: Path) -> None:
+    first = config(tmp_path / "r")
+    run = runs.open_run(first)
+    run.folder.mkdir()
+    runs.append(run.metrics, [{"step": 0, "eval_watch/correct": 0.0}])
+    runs.start(run, first, 1)
+    assert run.metrics.read_text() == ""
+
+
+def test_a_stopping_run_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runs.open_run(config(tmp_path / "r"))
+    code = f"""
+import sys
+from pathlib import Path
+from rlkit import runs
+run = runs.Run(Path({str(run.folder)!r}))
+runs.hold(run)
+runs.tell_stopping(run)
+print("holds", flush=True)
+sys.stdin.read()
+"""
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "holds\n"
+        monkeypatch.setattr(runs, "STOPPING_SECONDS", 0)
+        with pytest.raises(RunError, match=rf"process {holder.pid} on .+ \(stopping\) is training in this folder"):
+            runs.hold(run)  # not for ever
+        monkeypatch.undo()
+        threading.Timer(0.5, holder.stdin.close).start()
+        runs.hold(run)
+        assert holder.wait(30) == 0
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

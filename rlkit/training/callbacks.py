@@ -1,4 +1,7 @@
-"""What happens beside a training step: journals, checkpoint marks, progress. Changes nothing of the training itself."""
+"""What happens beside a training step: journals, checkpoint marks, a stop that was asked for, progress.
+
+Changes nothing of the training itself.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from rlkit.checkpoints import keep_newest
 from rlkit.runs import Run, append
+from rlkit.training.stopping import Asked
 
 
 class Journal(TrainerCallback):
@@ -36,6 +40,33 @@ class Journal(TrainerCallback):
             folder = self.run.folder / f"checkpoint-{state.global_step}"
             self.run.mark_complete(folder, {"step": state.global_step, **self.facts})
             keep_newest(self.run.folder, self.keep, state.best_model_checkpoint)
+
+
+class Stop(TrainerCallback):
+    """Stops a run that was asked to, on all processes alike, with a checkpoint; `at_step` is the step, if it did.
+
+    It stops at the end of a round of completions (`every` optimizer steps), because a round is generated anew after a
+    resume.
+    """
+
+    def __init__(self, run: Run, every: int) -> None:
+        self.asked, self.every = Asked(run), every
+        self.at_step: int | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.asked.listen()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.global_step % self.every == 0 and self.asked.anywhere():
+            self.at_step = state.global_step
+            control.should_save = control.should_training_stop = True
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.asked.deaf(stopped=self.at_step is not None)
 
 
 class Progress(TrainerCallback):

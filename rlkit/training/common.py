@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import shutil
 import time
 import warnings
 from collections.abc import Mapping
@@ -9,13 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.batches import Batches
+from rlkit.checkpoints import MARK
 from rlkit.config import Config
-from rlkit.errors import ConfigError
-from rlkit.runs import Run, write_folder, write_json
+from rlkit.errors import ConfigError, RunError
+from rlkit.runs import Run, identity, write_folder, write_json
 from rlkit.scratch import scratch_model
 from rlkit.sources import Sources
 from rlkit.training import processes
-from rlkit.training.tags import TAGS, tag_rows, tagged_model
+from rlkit.training.callbacks import Journal, Stop
+from rlkit.training.stopping import EXIT_CODE, Stopped
+from rlkit.training.tags import TAGS, collect_rows_anywhere, tag_rows, tagged_model
+
+_log = logging.getLogger(__name__)
 
 
 def start_model(config: Config, run: Run, sources: Sources) -> str:
@@ -74,6 +82,7 @@ def _template(path: Path) -> str:
 def trl_arguments(kind: type, config: Config, batches: Batches, **settings: Any) -> Any:
     """TRL's own config object from `train:` and `model:`; raises `ConfigError` with TRL's message where it refuses."""
     values = {**config.trl_settings(), **settings}
+    values.pop("save_total_limit", None)  # ours: TRL removes the old checkpoint before the new one is known to be whole
     if batches.steps is None:  # packed: one pass over the sequences, however many they are
         values |= {"num_train_epochs": 1, "max_steps": -1}
     else:
@@ -104,14 +113,25 @@ def model_options(config: Config) -> dict[str, Any]:
 
 
 def adapter_options(config: Config, name: str, tokenizer: Any) -> dict[str, Any]:
-    """LoRA and quantisation as TRL's trainers take them; with `tag_tokens` the rows of the tags are trained as well."""
+    """LoRA and quantisation as TRL's trainers take them; with `tag_tokens` the rows of the tags are trained as well.
+
+    Called before `trl_arguments`: those switch on ZeRO-3, and the empty model that is made here cannot be split.
+    """
     from trl import ModelConfig, get_peft_config, get_quantization_config
 
     model = ModelConfig(**config.to_dict()["model"])
     adapter = get_peft_config(model)
     if adapter is not None and config.tag_tokens:
         adapter.trainable_token_indices = tag_rows(name, tokenizer, model_options(config))
+        if config.train.get("deepspeed") and processes.on_cpu(config):
+            collect_rows_anywhere()
     return {"peft_config": adapter, "quantization_config": get_quantization_config(model)}
+
+
+def journal(config: Config, run: Run, facts: Mapping[str, Any]) -> Journal:
+    """The callback that writes metrics.jsonl and makes checkpoints resumable."""
+    noted = {**facts, **identity(config, processes.world_size())}
+    return Journal(run, noted, config.setting("save_total_limit"))
 
 
 def finish(trainer: Any, run: Run, facts: Mapping[str, Any], outcome: Mapping[str, Any] | None = None) -> None:
@@ -119,18 +139,57 @@ def finish(trainer: Any, run: Run, facts: Mapping[str, Any], outcome: Mapping[st
 
     `outcome` is what training itself adds to done.json.
     """
-    checkpoint = run.checkpoint()
+    stop = Stop(run, max(1, trainer.args.max_steps // facts["rounds"]))
+    trainer.add_callback(stop)
+    checkpoint = processes.first(lambda: resumable(run, facts))
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if stop.at_step is not None and not outcome:
+        processes.first(lambda: None)  # the first process has marked the checkpoint before any other leaves
+        if processes.rank() == 0:
+            _log.info(
+                "%s: stopped after step %d by %s; the same command goes on from there.",
+                run.folder,
+                stop.at_step,
+                stop.asked.reason or "a signal to another process",
+            )
+        raise Stopped(EXIT_CODE)
     if hasattr(trainer.accelerator.unwrap_model(trainer.model), "peft_config"):
-        trainer.save_model(str(run.adapter))
+        save_whole(trainer, run.adapter)
         processes.first(lambda: merge(trainer, run.adapter, run.model))
     else:
-        trainer.save_model(str(run.model))
+        save_whole(trainer, run.model)
     if trainer.is_world_process_zero():
         trainer.processing_class.save_pretrained(str(run.model))
         seconds = round(time.monotonic() - started, 1)
         write_json(run.done, {"steps": trainer.state.global_step, "seconds": seconds, **facts, **(outcome or {})})
+
+
+def resumable(run: Run, facts: Mapping[str, Any]) -> Path | None:
+    """The checkpoint to go on from; raises `RunError` where it was made over other rows than these."""
+    checkpoint = run.checkpoint()
+    if checkpoint is not None:
+        noted = json.loads((checkpoint / MARK).read_text(encoding="utf-8"))
+        if noted.get("plan") != facts["plan"]:
+            raise RunError(
+                f"{checkpoint}: was trained on plan {noted.get('plan')}, but the rows of the sources now give plan "
+                f"{facts['plan']}, so the run cannot go on where it was; put the old rows back, or choose another "
+                "train.output_dir."
+            )
+    return checkpoint
+
+
+def save_whole(trainer: Any, folder: Path) -> None:
+    """Save what was trained from all processes; the folder takes its name when everything is in it."""
+    draft = folder.with_name(f".{folder.name}")
+    trainer.save_model(str(draft))
+    processes.first(lambda: _rename(draft, folder))
+
+
+def _rename(draft: Path, folder: Path) -> None:
+    if folder.is_dir():  # of an earlier start that was killed before done.json
+        shutil.rmtree(folder)
+    draft.rename(folder)
 
 
 def merge(trainer: Any, adapter: Path, folder: Path) -> None:

@@ -1,11 +1,12 @@
 """A run that is told to stop: by SIGTERM or SIGUSR1, or because its launcher is gone.
 
-All processes stop after the same step, with a checkpoint from which the same command goes on to the bit. Knows signals
-and processes; refuses to know what is trained.
+All processes then stop after the same step, with a checkpoint from which the same command goes on (`callbacks.Stop`).
+Knows signals and processes; refuses to know what is trained.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -13,8 +14,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rlkit.runs import Run, tell_stopping
 from rlkit.training import processes
@@ -40,25 +39,25 @@ class Stopped(SystemExit):
     """The run has stopped as it was told to, and can go on."""
 
 
-class Stop(TrainerCallback):
-    """Listens while a run trains; `at_step` is the step after which all processes stopped, if they did.
+class Asked:
+    """Whether a process has been asked to stop, and by what (`reason`), between `listen()` and `deaf()`.
 
-    A run stops at the end of a generation round (`every` optimizer steps), because a round is generated anew after a
-    resume. A second signal ends the process at once; so does the first where another process of the run is dead already.
+    A second signal ends the process at once; so does the first where another process of the run on this machine is dead
+    already, because then no step will ever end.
     """
 
-    def __init__(self, run: Run, every: int) -> None:
-        self.run, self.every = run, every
-        self.asked: str | None = None  # what has asked this process to stop
-        self.at_step: int | None = None
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.reason: str | None = None
         self._first_signal = 0.0
         self._write_end = -1
+        self._siblings: list[tuple[int, str]] = []
         self._before: dict[signal.Signals, Any] = {}
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def listen(self) -> None:
+        """Take the signals over, and that of a launcher that ends."""
         when_launcher_ends(self._launcher_gone)
+        self._siblings = _siblings() if processes.world_size() > 1 else []
         if threading.current_thread() is not threading.main_thread():
             return  # a trainer inside somebody else's program: its signals are theirs
         # A thread reads the signals, so that a second one ends a process whose main thread waits for another process.
@@ -68,23 +67,28 @@ class Stop(TrainerCallback):
         self._before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.global_step % self.every == 0 and _any(self.asked is not None):
-            self.at_step = state.global_step
-            control.should_save = control.should_training_stop = True
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def deaf(self, stopped: bool) -> None:
+        """Give the signals back; a process that has `stopped` is told so once more by its launcher, and passes over it."""
         when_launcher_ends(_end_at_once)
         if not self._before:
             return
         signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
-            # A process that has stopped is told so once more by its launcher, and ends by itself.
-            signal.signal(number, handler if self.at_step is None else signal.SIG_IGN)
+            signal.signal(number, signal.SIG_IGN if stopped else handler)
         self._before = {}
         os.close(self._write_end)  # ends the thread
+
+    def anywhere(self) -> bool:
+        """Whether any process of the run has been asked; all have to call this together."""
+        here = self.reason is not None
+        if processes.world_size() == 1:
+            return here
+        import torch
+        from accelerate import PartialState
+
+        flag = torch.tensor(int(here), device=PartialState().device)
+        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+        return bool(flag.item())
 
     def _read_signals(self, read_end: int) -> None:
         while numbers := os.read(read_end, 1):
@@ -94,7 +98,7 @@ class Stop(TrainerCallback):
 
     def _signalled(self, number: signal.Signals) -> None:
         again = self._first_signal and time.monotonic() - self._first_signal > ONE_SIGNAL_SECONDS
-        if again or _lost_a_sibling():
+        if again or any(_birth(process) != birth for process, birth in self._siblings):
             os._exit(128 + number)
         if not self._first_signal:
             self._first_signal = time.monotonic()
@@ -107,22 +111,10 @@ class Stop(TrainerCallback):
         patience.start()
 
     def _ask(self, what: str) -> None:
-        if self.asked is None:
-            self.asked = what
+        if self.reason is None:
+            self.reason = what
             if processes.rank() == 0:
                 tell_stopping(self.run)
-
-
-def _any(here: bool) -> bool:
-    """Whether it is so on any process."""
-    if processes.world_size() == 1:
-        return here
-    import torch
-    from accelerate import PartialState
-
-    flag = torch.tensor(int(here), device=PartialState().device)
-    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-    return bool(flag.item())
 
 
 _reaction: Callable[[], None] | None = None
@@ -194,18 +186,13 @@ def _parent(process: int) -> int:
     return int(fields[1]) if fields else 0
 
 
-def _lost_a_sibling() -> bool:
-    """Whether another process of the run on this machine has ended: no step will ever end then."""
-    local = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
-    if local == 1 or not Path("/proc").is_dir():
-        return False
-    parent = os.getppid()
-    alive = 0
+def _siblings() -> list[tuple[int, str]]:
+    """The processes of the run on this machine, as process ids with their times of birth."""
+    found = []
     for entry in Path("/proc").glob("[0-9]*"):
         process = int(entry.name)
-        if _parent(process) == parent and _birth(process):
-            try:
-                alive += b"\0RANK=" in b"\0" + (entry / "environ").read_bytes()
-            except OSError:
-                continue
-    return alive < local
+        if _parent(process) == os.getppid():
+            with contextlib.suppress(OSError):  # it has ended meanwhile, or is somebody else's
+                if b"\0RANK=" in b"\0" + (entry / "environ").read_bytes():
+                    found.append((process, _birth(process)))
+    return found
