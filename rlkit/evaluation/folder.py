@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.errors import DataError, RunError, nearest
+from rlkit.generation.endpoint import UNANSWERED
 from rlkit.generation.model import Reply
 from rlkit.journal import Journal
 from rlkit.plain import flat, plain
@@ -27,7 +28,8 @@ from rlkit.runs import write_json
 class Answers:
     """The answers that all processes have kept so far; this process adds its own to a journal of its own.
 
-    Processes of one launch share a folder, and the next launch may have more or fewer of them.
+    Processes of one launch share a folder, and the next launch may have more or fewer of them. What an endpoint refused or
+    failed to answer is kept, but no answer: the next launch asks it again.
     """
 
     def __init__(self, folder: Path, rank: int = 0) -> None:
@@ -40,13 +42,12 @@ class Answers:
             _ = "" in journal  # read it now, while no other process writes
 
     def __contains__(self, key: str) -> bool:
-        return any(key in journal for journal in self._journals)
+        reply = self.get(key)
+        return reply is not None and reply.finish_reason not in UNANSWERED
 
     def get(self, key: str) -> Reply | None:
-        for journal in self._journals:
-            if key in journal:
-                return Reply(**journal.get(key))  # type: ignore[arg-type]
-        return None
+        kept = [Reply(**value) for journal in self._journals if (value := journal.get(key)) is not None]
+        return min(kept, key=lambda reply: reply.finish_reason in UNANSWERED, default=None)
 
     def put(self, key: str, reply: Reply) -> None:
         self._own.put(key, {f.name: getattr(reply, f.name) for f in fields(Reply)})  # no more than is read back

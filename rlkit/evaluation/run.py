@@ -23,6 +23,7 @@ from rlkit.evaluation.questions import Asked, on_whole_records, room, within_win
 from rlkit.evaluation.results import Slim, SuiteResult, facts_of, notes_of, slim
 from rlkit.evaluation.scoring import Answered, examples, workers_for
 from rlkit.evaluation.summary import Cell, summarise
+from rlkit.generation.endpoint import UNANSWERED, EndpointError
 from rlkit.generation.model import Reply
 from rlkit.generation.open import AnyModel, with_defaults
 from rlkit.generation.weights import GenerationError
@@ -123,10 +124,13 @@ def _generate(model: AnyModel, asked: Asked, tokenizer: Any, answers: Answers, o
     try:
         for _ in model.complete(conversations(), keep):
             pass
-    except GenerationError as error:
+    except (GenerationError, EndpointError) as error:
         if error.number is None:
             raise
-        raise GenerationError(f"{keys[error.number].rpartition('/')[0]}: {error}") from error
+        told = f"{keys[error.number].rpartition('/')[0]}: {error}"
+        if isinstance(error, EndpointError):
+            told += " model.tolerate=N lets pass N such requests in a row; they count as empty answers."
+        raise type(error)(told) from error
     if seen:
         _log.info("%s: %d of %d answers were there already", asked.suite.name, seen, total)
 
@@ -153,6 +157,11 @@ def answered_by_model(
                 f"{folder}: no answer to {question.suite}/{question.subset}/{question.record['id']}, though all were asked; did "
                 "the model or the data change meanwhile? Start the same command again."
             )
+        if reply.finish_reason in UNANSWERED:  # its text is the endpoint's complaint
+            reports[question.context].note(
+                f"request {reply.finish_reason}, counted as an empty answer", question.record["id"]
+            )
+            reply = replace(reply, text="")
         yield Answered(question.suite, question.subset, question.context, question.record, reply)
 
 

@@ -26,6 +26,7 @@ from rlkit.errors import ConfigError, RlkitError, nearest
 from rlkit.generation.model import Conversation, Message, Reply
 
 REFUSED, FAILED = "refused", "failed"  # finish reasons of requests that `tolerate` lets pass
+UNANSWERED = (REFUSED, FAILED)
 FORBIDDEN = "forbidden"  # a 403: a wrong key, or, once the endpoint has answered, a refusal of one request
 WINDOW = (
     8  # for each place at the endpoint so many items may be under way or done, so that a slow one holds up no others
@@ -50,8 +51,10 @@ class EndpointError(RlkitError):
     """An endpoint refused, stayed silent after all retries, or answered with something that is no chat completion.
 
     `about` says what else may work: "" where no request can, `REFUSED` or `FAILED` where another one may, `FORBIDDEN`
-    where another one may if any was answered.
+    where another one may if any was answered. `number` is that of the conversation, from 0, where it may be about it alone.
     """
+
+    number: int | None = None
 
     def __init__(self, message: str, about: str = "") -> None:
         super().__init__(message)
@@ -201,6 +204,7 @@ class Endpoint:
                     without_answer += 1
                     about = error.about if error.about != FORBIDDEN else REFUSED if answered else ""
                     if not about or without_answer > self.tolerate:
+                        error.number = number if about else None
                         raise
                 reply = Answer(str(error), about, 0, 0, _attempt.number)
             else:

@@ -121,6 +121,60 @@ def test_an_evaluation_that_stops_asks_nothing_twice_and_ends_the_same(capsys: p
     assert Path("out/results.json").read_bytes() == before
 
 
+@dataclass(frozen=True)
+class Refusing(Fake):
+    """Refuses what `REFUSED` names, as an endpoint with `tolerate` does; without, that is an error."""
+
+    def complete(
+        self, conversations: Iterable[Conversation], on_reply: Callable[[int, Reply], None] = lambda number, reply: None
+    ) -> Iterator[Reply]:
+        for number, conversation in enumerate(conversations):
+            ASKED.append(conversation[-1]["content"])
+            reply = Reply("Answer: yes", "stop", 3, 2)
+            if any(question in ASKED[-1] for question in REFUSED):
+                reply = Reply("too long, said the server: yes", "refused", 0, 0)
+                if not self.tolerate:
+                    error = EndpointError("answered 400: too long.", "refused")
+                    error.number = number
+                    raise error
+            on_reply(number, reply)
+            yield reply
+
+
+REFUSED: list[str] = []
+
+
+@pytest.mark.usefixtures("world")
+def test_a_refused_request_is_an_empty_answer_that_is_noted_and_asked_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rlkit.generation.open.Endpoint", Refusing)
+    monkeypatch.setattr(settings, "Endpoint", Refusing)
+    REFUSED[:] = [ROWS[4]["question"]]
+    words = (*MODEL, "--suite", "small.yaml", "--out", "out", "--json")
+    assert evaluate(*words) == 2
+    told = capsys.readouterr().err
+    assert f"small/one/full/{ROWS[4]['id']}: answered 400: too long. model.tolerate=N lets pass" in told
+    assert evaluate(*words, "model.tolerate=1") == 0
+    assert "full: 1 of 12 rows: request refused, counted as an empty answer" in json.loads(capsys.readouterr().out)["suites"]["small"]["notes"]  # fmt: skip
+    refused = lines("out/examples.jsonl")[4]
+    assert (refused["completion"], refused["finish_reason"]) == ("", "refused")
+    REFUSED.clear()
+    ASKED.clear()
+    assert evaluate(*words, "model.tolerate=1") == 0
+    assert len(ASKED) == 1
+    assert lines("out/examples.jsonl")[4]["completion"] == "Answer: yes"
+    assert json.loads(capsys.readouterr().out)["suites"]["small"]["notes"] == []
+
+
+def test_an_answer_goes_before_a_refusal_in_another_processs_journal(tmp_path: Path) -> None:
+    Answers(tmp_path, 0).put("q", Reply("no", "refused", 0, 0))
+    assert "q" not in Answers(tmp_path)
+    Answers(tmp_path, 1).put("q", Reply("yes", "stop", 3, 2))
+    assert "q" in Answers(tmp_path)
+    assert Answers(tmp_path).get("q") == Reply("yes", "stop", 3, 2)
+
+
 @pytest.mark.usefixtures("world")
 def test_another_number_of_processes_reuses_every_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shares of four processes one after the other, as they find each other's journals; then of one process."""

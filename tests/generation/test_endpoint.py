@@ -267,15 +267,17 @@ def test_complete_lets_pass_what_it_is_told_to_and_no_more(serve):
         list(replace(endpoint, tolerate=1).complete(asked(7)))
     refused = replace(endpoint, base_url=serve((400, {"error": {"message": "too long"}})).url)
     assert [reply.finish_reason for reply in refused.complete(asked(2))] == ["refused"] * 2
-    with pytest.raises(EndpointError, match="too long"):
+    with pytest.raises(EndpointError, match="too long") as caught:
         list(refused.complete(asked(3)))
+    assert caught.value.number == 2
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_what_no_request_can_get_past_is_an_error_however_much_is_tolerated(serve, status):
     server = serve((status, {"error": {"message": "no"}}))
-    with pytest.raises(EndpointError, match=str(status)):
+    with pytest.raises(EndpointError, match=str(status)) as caught:
         list(Endpoint(server.url, "m", tolerate=100, concurrency=1).complete([ASK] * 9))
+    assert caught.value.number is None
     assert len(server.requests) == 1
 
 
