@@ -39,6 +39,7 @@ PLACES = (
 ATTRIBUTES = ("visited", "painted", "mapped", "praised", "explored", "described")
 LINK = "hired"
 RELATIONS = (*ATTRIBUTES, LINK)
+TYPICAL = dict(zip(ATTRIBUTES, PLACES[::6], strict=False))  # what a spurious prior expects of each attribute
 
 LEVELS: dict[str, dict[str, Any]] = {
     "easy": {"hops": 1, "facts": (4,)},
@@ -80,10 +81,17 @@ def question(name: str, relation: str, hops: int = 1) -> str:
     return f"Which {what} has {f'the person {LINK} by ' * (hops - 1)}{name} {relation}?"
 
 
-def draw_context(rng: random.Random, count: int, hops: int, split: str = "train") -> list[Fact]:
-    """Draw facts as `draw_facts` does until they belong to `split`."""
+def draw_context(rng: random.Random, count: int, hops: int, split: str = "train", typical: float = 0.0) -> list[Fact]:
+    """Draw facts as `draw_facts` does until they belong to `split`; the share `typical` of the places is `TYPICAL`."""
     while True:
         facts = draw_facts(rng, count, hops)
+        if typical:
+            facts = [
+                fact._replace(value=TYPICAL[fact.relation])
+                if fact.relation in TYPICAL and rng.random() < typical
+                else fact
+                for fact in facts
+            ]
         if split_of(map(str, facts)) == split:
             return facts
 
@@ -149,6 +157,7 @@ def generate(
     hops: int | Mapping[int, float] | None = None,
     facts_per_passage: int = 1,
     counterfactual: bool = False,
+    typical: float = 0.0,
     demonstrations: bool = False,
 ) -> Iterator[Record]:
     """Yield `rows` records of a level; row i depends on level, seed, split and options, not on `rows`.
@@ -156,6 +165,8 @@ def generate(
     `easy` asks one hop over 4 facts, `hard` two hops over 6 to 8, `long` two hops over 12. `facts` gives other numbers
     of facts (each as likely), `hops` another number of hops or the share of each (`{1: 0.9, 2: 0.1}`).
     `counterfactual` yields, row by row, the same question over the same context with the answering fact changed.
+    `typical` is the share of facts whose place is the usual one of their relation: a guess that is often right without
+    reading. Where the answering fact is changed, its place is never the usual one.
     `demonstrations` adds the completion that a row's own labels describe, for SFT.
 
     Raises ConfigError for an unknown or impossible option, before the first row.
@@ -177,10 +188,13 @@ def generate(
     for option, value in (("counterfactual", counterfactual), ("demonstrations", demonstrations)):
         if not isinstance(value, bool):
             raise ConfigError(f"{option}: {value!r} is not true or false.")
+    if isinstance(typical, bool) or not isinstance(typical, int | float) or not 0 <= typical <= 1:
+        raise ConfigError(f"typical: {typical!r} is not a share from 0 to 1.")
     shares = _shares(LEVELS[level]["hops"] if hops is None else hops)
     counts = _counts(LEVELS[level]["facts"] if facts is None else facts, max(shares))
     drawn = (
-        _row(level, seed, number, split, counts, shares, facts_per_passage, counterfactual) for number in range(rows)
+        _row(level, seed, number, split, counts, shares, facts_per_passage, counterfactual, typical)
+        for number in range(rows)
     )
     return map(_demonstrated, drawn) if demonstrations else drawn
 
@@ -221,14 +235,15 @@ def _row(
     shares: Mapping[int, float],
     facts_per_passage: int,
     counterfactual: bool,
+    typical: float,
 ) -> Record:
     rng = random.Random(f"{level} {seed} {number} {split}")
     hops = rng.choices(list(shares), weights=list(shares.values()))[0]
     count = rng.choice(counts)
     variant = None
     while variant is None:  # a row is kept only with its variant, so that both runs of `generate` pair row by row
-        facts = draw_context(rng, count, hops, split)
-        variant = _changed(rng, facts, hops, split)
+        facts = draw_context(rng, count, hops, split, typical)
+        variant = _changed(rng, facts, hops, split, typical)
     if counterfactual:
         facts = variant
     order = rng.sample(range(count), count)
@@ -250,9 +265,9 @@ def _row(
     )
 
 
-def _changed(rng: random.Random, facts: list[Fact], hops: int, split: str) -> list[Fact] | None:
+def _changed(rng: random.Random, facts: list[Fact], hops: int, split: str, typical: float) -> list[Fact] | None:
     """The facts with another place at the end of the chain, or None if all such contexts are of the other split."""
-    used = {fact.value for fact in facts}
+    used = {fact.value for fact in facts} | ({TYPICAL[facts[hops - 1].relation]} if typical else set())
     unused = [place for place in PLACES if place not in used]
     for place in rng.sample(unused, len(unused)):
         changed = [*facts[: hops - 1], facts[hops - 1]._replace(value=place), *facts[hops:]]

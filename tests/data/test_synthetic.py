@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from rewards import Sample, fact_coverage, presets
-from rlkit.data.synthetic import LEVELS, LINK, MAX_FACTS, PLACES, fingerprint, from_source, generate, split_of
+from rlkit.data.synthetic import LEVELS, LINK, MAX_FACTS, PLACES, TYPICAL, fingerprint, from_source, generate, split_of
 from rlkit.errors import ConfigError
 
 
@@ -39,6 +39,20 @@ def test_answer_follows_from_the_evidence_and_from_nothing_less(options, counter
         assert record["question"].endswith(f" {chain[-1][1]}?")
         assert record["question"].count(LINK) == record["hops"] - 1
         assert sum(fact[2] == value for fact in facts) == 1, "the answer must name one fact only"
+
+
+def test_a_typical_place_answers_often_and_never_where_the_context_contradicts_it():
+    rows = list(generate("hard", rows=400, seed=8, typical=0.8))
+    usual = [row["golds"] == [TYPICAL[row["evidence"][-1].split()[1]]] for row in rows]
+    assert 0.75 <= sum(usual) / len(rows) <= 0.87
+    changed = list(generate("hard", rows=400, seed=8, typical=0.8, counterfactual=True))
+    assert [row["question"] for row in changed] == [row["question"] for row in rows]
+    assert not any(row["golds"] == [TYPICAL[row["evidence"][-1].split()[1]]] for row in changed)
+    for row in changed:
+        chain = [tuple(sentence[:-1].split()) for sentence in row["evidence"]]
+        assert row["golds"] == [fact[2] for fact in triples(row) if fact[:2] == chain[-1][:2]]
+    with pytest.raises(ConfigError, match=r"typical: 1\.5 is not a share"):
+        list(generate(typical=1.5))
 
 
 @pytest.mark.parametrize("level", LEVELS)
