@@ -43,6 +43,7 @@ def train_grpo(
             log(samples, scores, context)
 
     functions, weights = for_trl(reward, observe=observe)
+    adapter = common.adapter_options(config, model, tokenizer)
     args = common.trl_arguments(
         GRPOConfig,
         config,
@@ -60,7 +61,7 @@ def train_grpo(
         eval_dataset=held_out,
         processing_class=tokenizer,
         callbacks=[Journal(run, planned.facts), Progress("grpo"), *([] if watch is None else [watch])],
-        **common.adapter_options(config, model, tokenizer),
+        **adapter,
     )
     complete_head(trainer.model)
     common.quiet(trainer)

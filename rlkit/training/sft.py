@@ -32,6 +32,7 @@ def sft_trainer(config: Config, run: Run, planned: Planned, model: str, tokenize
     from trl import SFTConfig, SFTTrainer
 
     packing = config.setting("packing")
+    adapter = common.adapter_options(config, model, tokenizer)
     args = common.trl_arguments(
         SFTConfig,
         config,
@@ -49,7 +50,7 @@ def sft_trainer(config: Config, run: Run, planned: Planned, model: str, tokenize
         train_dataset=conversations(planned),
         processing_class=tokenizer,
         callbacks=[Journal(run, planned.facts), Progress("sft")],
-        **common.adapter_options(config, model, tokenizer),
+        **adapter,
     )
     complete_head(trainer.model)
     if packing:

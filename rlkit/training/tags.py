@@ -75,11 +75,41 @@ def tag_rows(name: str, tokenizer: Any, options: Mapping[str, Any]) -> dict[str,
 
 
 def complete_head(model: Any) -> None:
-    """Give output embeddings of which peft trains single rows the `bias` that TRL's fused loss reads beside `weight`.
+    """Give output embeddings of which peft trains single rows what TRL's fused loss reads of them.
 
-    Peft's wrapper passes on the weight alone.
+    Peft's wrapper passes on the weight alone, without the `bias`; and under ZeRO-3 that weight is a whole tensor put
+    together from the split one, which TRL would try to gather.
     """
+    from transformers.integrations import is_deepspeed_zero3_enabled
+
     head = model.get_output_embeddings()
     adapter = getattr(head, "token_adapter", None)
-    if adapter is not None:
-        head.bias = getattr(adapter.get_base_layer(), "bias", None)
+    if adapter is None:
+        return
+    head.bias = getattr(adapter.get_base_layer(), "bias", None)
+    if is_deepspeed_zero3_enabled():
+        from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
+
+        merge = adapter.get_merged_weights
+
+        def merged(adapters: Any) -> Any:
+            weight = merge(adapters)
+            weight.ds_status = ZeroParamStatus.AVAILABLE
+            return weight
+
+        adapter.get_merged_weights = merged
+
+
+def collect_rows_anywhere() -> None:
+    """Let peft read single rows of embeddings that ZeRO-3 has split on whatever device the run uses.
+
+    Its own way names CUDA, so that such a run fails on a CPU before the first step.
+    """
+    import deepspeed
+    from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
+
+    def collect(layer: Any, weight: Any, rows: list[int], _: int) -> Any:
+        with deepspeed.zero.GatheredParameters([weight]):
+            return weight.detach()[rows].clone()
+
+    TrainableTokensLayer._collect_token_weights = collect

@@ -1,4 +1,11 @@
-"""`rlkit` as a launcher starts it, and then what this process holds: a digest of plan, order and final weights."""
+"""`rlkit` as a launcher starts it, and then what this process holds: a digest of plan, order and final weights.
+
+    rank_probe.py train CONFIG     one process of a launcher's
+    rank_probe.py --serve          launches from standard input, one JSON object each, and the ranks' exit codes out
+
+A served launch forks its ranks from a process that has imported everything, so that it takes seconds less. With SAME_DRAWS
+set, completions do not depend on the number of processes.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +13,7 @@ import hashlib
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +26,9 @@ finish = common.finish
 
 def finish_and_keep(trainer: Any, run: Any, facts: Any, *outcome: Any) -> None:
     finish(trainer, run, facts, *outcome)
-    ends.append((digest_of_weights(trainer.model), facts, trainer.train_dataset["id"]))
+    rows = trainer.train_dataset
+    order = rows["id"] if "id" in rows.column_names else [str(sum(ids)) for ids in rows["input_ids"]]
+    ends.append((digest_of_weights(trainer.model), facts, order))
 
 
 def digest_of_weights(model: Any) -> str:
@@ -31,12 +41,80 @@ def digest_of_weights(model: Any) -> str:
     return digest.hexdigest()
 
 
-if __name__ == "__main__":
+def sample_alike() -> None:
+    """Let TRL's trainer answer with `same_draws`, through its own `rollout_func`."""
+    import trl
+    from same_draws import rollout
+
+    class SameDraws(trl.GRPOTrainer):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, rollout_func=rollout, **kwargs)
+
+    trl.GRPOTrainer = SameDraws
+
+
+def main(arguments: list[str]) -> int:
     common.finish = finish_and_keep
-    code = cli.main(sys.argv[1:])
+    if os.environ.get("SAME_DRAWS"):
+        sample_alike()
+    code = cli.main(arguments)
     if code == 0:
         weights, facts, ids = ends[0]
-        Path(f"rank{os.environ['RANK']}.json").write_text(
+        Path(f"rank{os.environ.get('RANK', '0')}.json").write_text(
             json.dumps({"weights": weights, "facts": facts, "ids": list(ids)})
         )
-    sys.exit(code)
+    return code
+
+
+def serve() -> None:
+    import deepspeed  # noqa: F401
+    import peft  # noqa: F401
+    from same_draws import rollout  # noqa: F401
+    from trl import GRPOTrainer, SFTTrainer  # noqa: F401
+
+    from rlkit.training import grpo, sft  # noqa: F401
+
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        ranks = [forked(request, rank) for rank in range(request["processes"])]
+        print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(rank, 0)[1]) for rank in ranks]), file=answers)
+
+
+def forked(request: dict[str, Any], rank: int) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.chdir(request["folder"])
+        log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        for descriptor in (1, 2):
+            os.dup2(log, descriptor)
+        sys.path.insert(0, request["folder"])
+        os.environ.update(request["variables"])
+        if request["port"]:
+            world = {
+                "RANK": rank,
+                "LOCAL_RANK": rank,
+                "WORLD_SIZE": request["processes"],
+                "LOCAL_SIZE": request["processes"],
+            }
+            os.environ.update({name: str(value) for name, value in world.items()})
+            os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(request["port"]))
+        code = main(request["arguments"])
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # without the cleaning up of the process that this one was forked from
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--serve"]:
+        serve()
+    else:
+        sys.exit(main(sys.argv[1:]))

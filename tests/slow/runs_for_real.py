@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -88,18 +89,28 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def start(folder: Path, *command: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def start(folder: Path, *command: str, **variables: str) -> subprocess.Popen[str]:
+    env = {**environment(folder), **variables}
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def finish(folder: Path, *command: str, expect: int = 0) -> str:
-    """Run a command to its end and return what it printed."""
-    process = start(folder, *command)
+def finish(folder: Path, *command: str, expect: int = 0, **variables: str) -> str:
+    """Run a command to its end and return what it printed; `variables` go to its environment."""
+    process = start(folder, *command, **variables)
     output, _ = process.communicate(timeout=900)
     assert process.returncode == expect, output
     return output
+
+
+def deepspeed(processes: int = 2) -> tuple[str, ...]:
+    """The launcher with a port of its own, so that tests may run side by side."""
+    return ("deepspeed", "--master_port", str(free_port()), "--num_gpus", str(processes), "--no_local_rank")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
