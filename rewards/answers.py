@@ -22,6 +22,7 @@ _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _BETWEEN_LETTERS = re.compile(r"[\s,;/&+|()\[\]]+")
 _AROUND_LETTER = "{}<>.:*\"'`"
 _LETTER_WITH_TEXT = re.compile(r"\W{0,3}([A-Za-z])[.):]\W{0,3}\s+\S")
+_ANOTHER_LETTER = re.compile(r"\b(?:or|and)\s+\(?([A-Z])[.):](?!\w)")
 _ORDER_ITEM = re.compile(r"[^\W_]+")
 
 
@@ -105,7 +106,11 @@ def _letters_in_line(line: str) -> frozenset[str] | None:
     if len(tokens) == 1 and tokens[0] == "".join(sorted(_LETTERS & set(tokens[0]))):
         return frozenset(tokens[0])
     option = _LETTER_WITH_TEXT.match(line)
-    return frozenset(option.group(1).upper()) if option else None
+    if option is None:
+        return None
+    letter = option.group(1).upper()
+    others = _ANOTHER_LETTER.findall(line, option.end(1))
+    return None if set(others) - {letter} else frozenset(letter)  # "B) or C)" is no choice
 
 
 def _same(given: object, wanted: object, tolerance: float) -> float:

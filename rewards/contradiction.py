@@ -51,7 +51,7 @@ _MEASURES = vocabulary(
 _OPPOSITES = _both_ways(
     "before/after until/since early/late earlier/later earliest/latest former/latter former/current previous/next first/last",
     "preceded/followed preceding/following predecessor/successor ancestor/descendant beginning/end start/end began/ended",
-    "begins/ends started/ended starts/ends opened/closed opens/closes open/closed founded/dissolved born/died alive/dead",
+    "begins/ends started/ended starts/ends opened/closed opens/closes open/closed founded/dissolved founded/closed born/died born/killed alive/dead only/also",
     "more/less more/fewer most/least most/fewest many/few all/some always/sometimes maximum/minimum major/minor best/worst",
     "better/worse good/bad high/low higher/lower highest/lowest large/small larger/smaller largest/smallest big/small",
     "bigger/smaller biggest/smallest long/short longer/shorter longest/shortest old/young old/new older/younger older/newer",

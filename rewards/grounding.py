@@ -54,8 +54,8 @@ class quotes_in_context:
 
     The mean over the distinct quotes in the think block, no quote = 0, each worth
     - 1 if it stands in one passage after white space and case folding, at word boundaries;
-    - its similarity if it has five words or more, rapidfuzz aligns it at `threshold` or above and the words that differ
-      change no number, negation or name (`threshold=1` asks for verbatim quotes);
+    - its similarity if it has five words or more, rapidfuzz aligns it at `threshold` or above and what differs turns no
+      number, measure, negation, name or side (`threshold=1` asks for verbatim quotes);
     - 0 otherwise, and 0 with fewer than `min_words` words or fewer than two that are not English function words ("is
       known for its"), unless it is labelled evidence.
     Quotes that overlap by half count once, with the least of their values. The mean is multiplied by allowed / quoted

@@ -53,6 +53,17 @@ def test_a_single_choice_may_carry_the_text_of_its_option(answer: Any) -> None:
     assert grade("choice", "A", answer) == 0
 
 
+@pytest.mark.parametrize(
+    "answer", ["B) or A)", "B. or A.", "(B) or (A) one of them", "B. A walk or C. A swim", "B: x and D: y"]
+)
+def test_two_options_in_one_line_are_no_choice(answer: str) -> None:
+    assert [grade("choice", gold, answer) for gold in ("A", "B", "C", "D", "B  C")] == [0.0] * 5
+
+
+def test_names_in_the_text_of_an_option_are_no_letters() -> None:
+    assert grade("choice", "B", "B. Ann, D. Smith or D.C. residents and B. Ann") == 1
+
+
 def test_a_list_of_every_option_is_never_a_single_choice() -> None:
     everything = ["A B C D", ["A", "B", "C", "D"], "A. x\nB. y\nC. z\nD. w", "ABCD"]
     assert [grade("choice", gold, answer) for answer in everything for gold in "ABCD"] == [0.0] * 16
