@@ -96,7 +96,7 @@ def contradict(ours: Iterable[Word], theirs: Iterable[Word]) -> bool:
         return True
     if any(one.key + other.key in _NEGATIONS for text in (ours, theirs) for one, other in pairwise(text)):  # "n ot"
         return True
-    mine, other = {word.key for word in ours}, {word.key for word in theirs}
+    mine, other = set(map(_bare, ours)), set(map(_bare, theirs))
     if any(not other.isdisjoint(_OPPOSITES.get(key, ())) for key in mine):
         return True
     return any(
@@ -113,9 +113,13 @@ def symbols(text: str) -> list[str]:
     return [symbol.translate(_MINUS) for symbol in _SYMBOL.findall(text)]
 
 
+def _bare(word: Word) -> str:
+    return word.key.removesuffix("'s")
+
+
 def _is_fixed(word: Word) -> bool:
     """Whether no text that leaves the word out, adds it or exchanges it can be trusted to assert the same."""
-    key = word.key
+    key = _bare(word)
     number = key in _NUMBER_WORDS or key in _MEASURES or any(char.isnumeric() for char in key)
     negation = key in _NEGATIONS or key.endswith("n't")
     name = word.text[0].isupper() and key not in _OPENERS

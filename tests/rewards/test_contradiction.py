@@ -36,6 +36,7 @@ from rewards.text import words
         ("won", "lost", True),
         ("she", "he", True),
         ("before", "after", True),
+        ("brother's", "sister’s", True),
         ("Paris", "city", True),
         ("paris", "Rome", True),
         ("known", "unknown", True),
