@@ -10,11 +10,13 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from rewards import Sample, Score, Weighted, exact_match, for_task, temporal_answer, weighted
 from rewards.config import from_config
 from rewards.errors import RowError
+from rewards.sample import Passage
 
 MAX_QUOTES = 32  # of one completion, so that 10,000 quotes of hostile text do not travel between processes
 MAX_TEXT_CHARACTERS = 2000
@@ -80,7 +82,7 @@ def seen(sample: Sample, score: Score, correct: float | None) -> Seen:
         shown = sum(len(passage.text) for passage in sample.context)
         well_formed, share = not sample.care.problems, sum(map(len, spans)) / shown if shown else None
         quotes = tuple(sorted(map(_digest, spans)))[:MAX_QUOTES]
-        context = _digest("\n".join(passage.text for passage in sample.context)) if sample.context else None
+        context = _context_digest(tuple(sample.context)) if sample.context else None
     return Seen(
         id=sample.id,
         source=sample.source,
@@ -153,6 +155,12 @@ def telling(batch: Sequence[Seen], kind: str, limit: int = 3) -> list[Seen]:
 def _spread(group: Sequence[Seen]) -> float | None:
     totals = [each.total for each in group if each.total is not None]
     return statistics.pstdev(totals) if len(totals) > 1 else None
+
+
+@lru_cache(maxsize=32)
+def _context_digest(passages: tuple[Passage, ...]) -> str:
+    """Once for all completions of a row: a long context takes longer than all the rest."""
+    return _digest("\n".join(passage.text for passage in passages))
 
 
 def _digest(text: str) -> str:

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -19,8 +19,7 @@ from rlkit.errors import RlkitError
 from rlkit.training.processes import FailedElsewhere, rank, world_size
 
 GRACE_SECONDS = 5.0  # what a process that is told to stop gets to end by itself
-_ENDED = "ended"  # the key that all processes wait for
-_WELL = b"well"  # its value when nothing has failed; else the number of the process that failed
+_WELL = b"well"  # the word when nothing has failed; else it is the number of the process that has
 _GONE = "process 0 has ended without a word, killed or out of memory; start the same command again to continue."
 
 _link: _Link | None = None
@@ -40,6 +39,7 @@ def stopping_together() -> Iterator[None]:
     _link = link = _Link()
     try:
         yield
+        link.leave()
     except FailedElsewhere:
         raise
     except SystemExit:  # all processes end here alike, as they were told to
@@ -52,7 +52,8 @@ def stopping_together() -> Iterator[None]:
             raise RlkitError(_GONE) from error
         link.tell()
         raise
-    link.leave()
+    finally:
+        link.close()
 
 
 def tell() -> None:
@@ -75,7 +76,7 @@ class _Link:
         torch.distributed.broadcast_object_list(port, src=0)
         # Two connections, because one that waits is taken.
         self._speaking, self._waiting = _store(host, port[0]), _store(host, port[0])
-        self._left = threading.Event()
+        self._left, self._woken = threading.Event(), threading.Event()
         self.gone = False
         threading.Thread(target=self._listen, name="together", daemon=True).start()
 
@@ -90,7 +91,7 @@ class _Link:
     def tell(self) -> None:
         """Wake the others and wait until they know, because the store ends with the first process."""
         with contextlib.suppress(RuntimeError):
-            self._speaking.set(_ENDED, str(rank()))
+            self._say(str(rank()).encode(), range(world_size()))
             until = time.monotonic() + GRACE_SECONDS
             while self._speaking.add("told", 0) < world_size() - 1 and time.monotonic() < until:
                 time.sleep(0.02)
@@ -99,11 +100,24 @@ class _Link:
         """The block is done here; the first process says so to the others before its store ends."""
         self._left.set()
         if rank() == 0:
-            self._speaking.set(_ENDED, _WELL)
-            self._speaking.get(_ENDED)  # so that it has arrived
+            with contextlib.suppress(RuntimeError):
+                self._say(_WELL, range(world_size()))
+
+    def close(self) -> None:
+        """Have the thread come back from the store: at the end of the interpreter it would bring the process down."""
+        if not self._woken.is_set():
+            with contextlib.suppress(RuntimeError):
+                self._say(_WELL, [rank()])
+            self._woken.wait(GRACE_SECONDS)
+
+    def _say(self, word: bytes, to: Iterable[int]) -> None:
+        for process in to:
+            self._speaking.set(f"word to {process}", word)
+        self._speaking.get(f"word to {rank()}")  # so that all have arrived
 
     def _listen(self) -> None:
         word = self._next_word()
+        self._woken.set()
         if self._left.is_set() or word in (_WELL, str(rank()).encode()):
             return
         with contextlib.suppress(RuntimeError):
@@ -118,10 +132,11 @@ class _Link:
     def _next_word(self) -> bytes | None:
         import torch.distributed
 
+        key = f"word to {rank()}"
         while True:
             try:
-                self._waiting.wait([_ENDED], timedelta(hours=1))
-                return self._waiting.get(_ENDED)
+                self._waiting.wait([key], timedelta(hours=1))
+                return self._waiting.get(key)
             except torch.distributed.DistNetworkError:
                 return None
             except torch.distributed.DistStoreError:  # nothing in an hour
