@@ -1,13 +1,14 @@
 # make quickstart   install and train the main job on a small made-up world
 # make test         checks and default tests
 # make test-slow    real trainings and real processes
-# make test-matrix  every ZeRO stage, every kind of fault, many kills: hours, not for CI
+# make test-matrix  every ZeRO stage, every kind of fault, many kills: longer than CI allows
+# make docs         the documentation as a site, in site/
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: install quickstart test check test-slow test-matrix format clean
+.PHONY: install quickstart test check test-slow test-matrix docs format clean
 
 install: $(INSTALLED)
 
@@ -34,9 +35,12 @@ test-slow: $(INSTALLED)
 test-matrix: $(INSTALLED)
 	$(BIN)/python -m pytest -m matrix
 
+docs: $(INSTALLED)
+	$(BIN)/python -m mkdocs build --strict
+
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

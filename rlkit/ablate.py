@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help="a YAML file with seeds:, variants:, evaluate:; see configs/ablate/")
+    parser.add_argument("config", help="a YAML file with seeds:, variants:, evaluate:; see configs/ablate/")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. output_dir=runs/mine")
     parser.add_argument("--seeds", type=int, nargs="+", help="these in place of the file's")
     parser.add_argument("--only", nargs="+", default=[], metavar="VARIANT", help="these variants alone")
@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
 
     if args.jobs is not None and args.jobs < 1:
         raise ConfigError(f"--jobs: is {args.jobs}, but must be at least 1.")
-    ablation = load_ablation(args.config, args.overrides, args.seeds)
+    ablation = load_ablation(Path(args.config), args.overrides, args.seeds)
     for name in args.only:
         if name not in ablation.variants:
             raise ConfigError(f"--only: there is no variant {name!r}; there are {', '.join(ablation.variants)}.{nearest(name, ablation.variants)}")  # fmt: skip

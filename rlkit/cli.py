@@ -28,6 +28,11 @@ VERBS = {
         "what a run would do: data, golds, batches, lengths, curriculum",
         "rlkit check configs/quickstart/hotpotqa_musique.yaml",
     ),
+    "plan": (
+        "rlkit.plan",
+        "before the first GPU hour: memory per GPU, the ZeRO stage that fits, tokens and steps",
+        "rlkit plan configs/care/qwen2.5-7b.yaml --gpus 8 --gpu-memory 80",
+    ),
     "train": (
         "rlkit.train",
         "SFT or GRPO, alone or under deepspeed or torchrun",

@@ -15,6 +15,7 @@ import pytest
 
 from rewards.config import from_config as rewards_from_config
 from rlkit import cli
+from rlkit.ablation.settings import load_ablation
 from rlkit.config import load_config, parse_config
 from rlkit.data import normalise
 from rlkit.yaml_files import read_yaml
@@ -86,7 +87,9 @@ def test_commands_parse_and_name_real_files(page: Path, monkeypatch: pytest.Monk
         parser = argparse.ArgumentParser(exit_on_error=False)
         module.add_arguments(parser)
         args = parser.parse_args(words[1:])
-        if getattr(args, "config", "").startswith("configs/"):
+        if getattr(args, "config", "").startswith("configs/ablate/"):
+            load_ablation(Path(args.config))
+        elif getattr(args, "config", "").startswith("configs/"):
             load_config(args.config, args.overrides)
 
 
