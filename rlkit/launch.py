@@ -167,9 +167,9 @@ def _server(config: Config, args: argparse.Namespace) -> Command:
         if getattr(args, name):
             raise ConfigError(f"--{name.replace('_', '-')}: the vLLM server runs on this machine alone; leave it out.")
     _within("--gpus", args.gpus, 1, 1024)
+    words, environment = vllm_server(config, args.gpus or 1)
     if not args.dry_run and importlib.util.find_spec("vllm") is None:
         raise RlkitError("--vllm-server: vllm is not installed here; pip install 'grounded-rl[vllm]'.")
-    words, environment = vllm_server(config, args.gpus or 1)
     return Command((sys.executable, *words), environment)
 
 
