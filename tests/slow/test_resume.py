@@ -14,7 +14,10 @@ from runs_for_real import finish, lines, start, write_config
 
 pytestmark = pytest.mark.slow
 # How long something took and how full memory was differ between any two runs.
-MEASURED = ("step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second")
+MEASURED = (
+    "step_time", "time/generation", "time/rewards", "time/update", "time/rewards_share",
+    "train_runtime", "train_samples_per_second", "train_steps_per_second",
+)  # fmt: skip
 
 
 def what_was_computed(journal: Path) -> list[dict[str, Any]]:
