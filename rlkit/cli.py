@@ -63,6 +63,11 @@ VERBS = {
         "score completions that already exist",
         "rlkit score completions.jsonl --rewards care --out scored.jsonl",
     ),
+    "explain": (
+        "rlkit.explain",
+        "why a completion got its score, in words",
+        "rlkit explain runs/care/samples.jsonl:-1",
+    ),
     "audit": (
         "rlkit.audit",
         "does cheating pay? honest completions and known cheats, and what each earns",

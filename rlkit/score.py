@@ -235,8 +235,8 @@ def _score_lines(path: str, reward: Weighted, skip_bad: bool, first: int, lines:
             continue
         where = f"{path}:{number}"
         try:
-            row = _parse(text, where)
-            sample = _sample(row, where)
+            row = parse_line(text, where)
+            sample = sample_of(row, where)
             score = _earned(reward, sample, where)
         except DataError as error:
             if not skip_bad or isinstance(error, _RewardFailed):
@@ -252,7 +252,8 @@ class _RewardFailed(DataError):
     """The reward's own code is at fault, not the line, so that leaving the line out would hide it."""
 
 
-def _parse(text: bytes, where: str) -> dict[str, Any]:
+def parse_line(text: bytes, where: str) -> dict[str, Any]:
+    """The object of one line of a file; raises `DataError` that begins with `where`."""
     try:
         if b"\0" in text:  # JSON text never holds one; UTF-16, which `json.loads` would guess at, always does
             raise DataError(f"{where}: not UTF-8 text (it holds a zero byte); save the file as UTF-8.")
@@ -266,7 +267,8 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
     return row
 
 
-def _sample(row: dict[str, Any], where: str) -> Sample:
+def sample_of(row: dict[str, Any], where: str) -> Sample:
+    """The sample of a row with a completion; raises `DataError` that begins with `where`."""
     if not isinstance(row.get("completion"), str):
         has = f"is {row['completion']!r:.60}" if "completion" in row else "is missing"
         raise DataError(
