@@ -1,0 +1,146 @@
+"""Which ZeRO stage and offload fit, which of them costs least, and which one key of the config would make it fit.
+
+Every suggestion is a config that was counted again with that change. Knows no printing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlkit.config import Config, parse_config
+from rlkit.errors import ConfigError
+from rlkit.planning.lengths import Lengths
+from rlkit.planning.memory import GIB, Estimate, engine_problem, estimate
+from rlkit.planning.setup import Setup, read_setup
+from rlkit.planning.shapes import Shape
+from rlkit.planning.zero import CHOICES, Zero
+from rlkit.yaml_files import override
+
+SHIPPED = Path("configs/deepspeed")
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a machine offers: bytes of a GPU, the share of it that stays free, bytes of a host's memory (None: not judged)."""
+
+    gpu: int
+    margin: float
+    host: int | None = None
+
+    @property
+    def usable(self) -> int:
+        return int(self.gpu * (1 - self.margin))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One stage and offload with what it takes; `problem` says why it does not fit, None where it does."""
+
+    zero: Zero
+    estimate: Estimate
+    problem: str | None
+    of_config: bool = False
+
+
+def judge(setup: Setup, room: Room, zero: Zero | None = None, of_config: bool = False) -> Choice:
+    """Count one choice and say whether it fits."""
+    counted = estimate(setup, room.gpu, zero)
+    problem = engine_problem(setup, room.gpu)
+    if problem is None and counted.gpu > room.usable:
+        problem = f"{counted.gpu / GIB:.1f} GiB are more than {room.usable / GIB:.1f} of a GPU"
+    if problem is None and room.host is not None and counted.host > room.host:
+        problem = f"{counted.host / GIB:.0f} GiB are more than {room.host / GIB:.0f} of a host"
+    return Choice(setup.zero if zero is None else zero, counted, problem, of_config)
+
+
+def choices(setup: Setup, room: Room) -> list[Choice]:
+    """The config's own choice and all others, from the fastest to the one that takes least."""
+    every = [judge(setup, room, zero) for zero in CHOICES]
+    own = judge(setup, room, of_config=True)
+    for place, choice in enumerate(every):
+        if choice.zero.same_place(own.zero):
+            every[place] = own
+            return every
+    return [own, *every]
+
+
+def cheapest(found: Sequence[Choice]) -> Choice | None:
+    """The first that fits, in the order of `zero.CHOICES`: least communication, then least traffic to the host."""
+    return next((choice for choice in found if choice.problem is None and choice.zero.stage is not None), None)
+
+
+def shipped_file(zero: Zero) -> Path | None:
+    """The DeepSpeed file of `configs/deepspeed` for a choice, None where none is shipped (or not from here)."""
+    for path in sorted(SHIPPED.glob("*.json")):
+        section = json.loads(path.read_text(encoding="utf-8")).get("zero_optimization", {})
+        given = Zero(
+            section.get("stage"),
+            section.get("offload_optimizer", {}).get("device") == "cpu",
+            section.get("offload_param", {}).get("device") == "cpu",
+        )
+        if given.same_place(zero):
+            return path
+    return None
+
+
+def keys_of(zero: Zero) -> str:
+    """What to write in a config for a choice, in words."""
+    path = shipped_file(zero)
+    if path is not None:
+        return f"train.deepspeed: {path}"
+    keys = [f"stage {zero.stage}"]
+    keys += ['offload_optimizer {"device": "cpu"}'] if zero.optimizer else []
+    keys += ['offload_param {"device": "cpu"}'] if zero.parameters else []
+    return f"train.deepspeed: a file with zero_optimization {', '.join(keys)}"
+
+
+def remedies(config: Config, shape: Shape, lengths: Lengths, setup: Setup, room: Room) -> list[tuple[str, Choice]]:
+    """Single changes of a config that does not fit, each counted again, that make it fit."""
+    found = []
+    for changes in _changes(config, setup, room):
+        values = config.to_dict()
+        try:
+            for change in changes:
+                override(values, change)
+            other = read_setup(parse_config(values), shape, lengths, setup.gpus, setup.nodes)
+        except ConfigError:  # e.g. an adapter's layers that this family does not have: no way out
+            continue
+        choice = judge(other, room)
+        if choice.problem is None:
+            found.append((" ".join(changes), choice))
+    return found
+
+
+def _changes(config: Config, setup: Setup, room: Room) -> Iterator[list[str]]:
+    get = config.setting
+    for zero in CHOICES:
+        path = shipped_file(zero)
+        if path is not None and not zero.same_place(setup.zero):
+            yield [f"train.deepspeed={path}"]
+    if setup.engine == "colocate":
+        weights = setup.shape.parameters * setup.weight_bytes
+        for parallel in (2, 4, 8):
+            if setup.gpus % parallel == 0 and setup.shape.kv_heads % parallel == 0 and parallel > setup.engine_parallel:
+                yield [f"train.vllm_tensor_parallel_size={parallel}"]
+        for percent in range(10, 90, 5):
+            if weights / setup.engine_parallel < percent / 100 * room.gpu and percent / 100 != setup.engine_share:
+                yield [f"train.vllm_gpu_memory_utilization={percent / 100:g}"]
+                break
+        if not setup.engine_sleeps:
+            yield ["train.vllm_enable_sleep_mode=true"]
+        yield ["train.vllm_mode=server"]
+    if not setup.checkpointing:
+        yield ["train.gradient_checkpointing=true"]
+    if setup.sequences % 2 == 0:
+        changes = [
+            f"train.per_device_train_batch_size={setup.sequences // 2}",
+            f"train.gradient_accumulation_steps={2 * get('gradient_accumulation_steps')}",
+        ]
+        if config.method == "grpo" and get("steps_per_generation"):
+            changes.append(f"train.steps_per_generation={2 * get('steps_per_generation')}")
+        yield changes
+    if setup.adapter is None:
+        yield ["model.use_peft=true"]

@@ -1,0 +1,210 @@
+"""Model states under DeepSpeed's ZeRO: weights, gradients and optimizer states, in bytes per GPU and per host.
+
+The 16-bit formulas are those of DeepSpeed's estimators (`by_deepspeed` calls them; a test holds both equal); stages 0 and 1
+and 32-bit weights, which they do not cover, follow the same reasoning and are checked against measured tensors. Knows
+counts and bytes; knows no activations.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlkit.config import Config
+from rlkit.errors import ConfigError, nearest
+from rlkit.plain import plain
+
+HOST_FACTOR = 1.5  # what DeepSpeed's estimators add for buffers on the host
+MASTER_BYTES, ADAM_BYTES, GRADIENT32_BYTES = 4, 8, 4  # 32-bit copy, two moments, 32-bit gradients at the step
+DEFAULT_BUCKET = 500_000_000  # elements, DeepSpeed's own default
+STAGE3_PREFETCH = 50_000_000
+MAX_LIVE = 1_000_000_000  # parameters that stage 3 keeps gathered
+
+
+@dataclass(frozen=True)
+class Zero:
+    """A ZeRO stage and what of it lies on the host; stage None is plain PyTorch without DeepSpeed.
+
+    `bucket` and `prefetch` are in elements, None where the file says `auto`; `half` says that weights are 16-bit.
+    """
+
+    stage: int | None
+    optimizer: bool = False
+    parameters: bool = False
+    bucket: int | None = None
+    prefetch: int | None = None
+    overlap: bool = True
+    max_live: int = MAX_LIVE
+
+    @property
+    def offload(self) -> str:
+        kept = [name for name, there in (("optimizer", self.optimizer), ("parameters", self.parameters)) if there]
+        return "+".join(kept) or "none"
+
+    def same_place(self, other: Zero) -> bool:
+        return (self.stage, self.optimizer, self.parameters) == (other.stage, other.optimizer, other.parameters)
+
+
+# From the fastest to the slowest: each next one trades communication, then the host's bandwidth, for memory.
+CHOICES = (
+    Zero(0),
+    Zero(1),
+    Zero(2),
+    Zero(3),
+    Zero(1, optimizer=True),
+    Zero(2, optimizer=True),
+    Zero(3, optimizer=True),
+    Zero(3, optimizer=True, parameters=True),
+)
+
+
+def zero_of(config: Config) -> tuple[Zero, Mapping[str, Any]]:
+    """The ZeRO settings of a config's DeepSpeed file, with all that the file says; raises `ConfigError`."""
+    section = config.train.get("deepspeed")
+    if section is None:
+        return Zero(None), {}
+    where = f"train.deepspeed: {str(section)!r:.80}"
+    if isinstance(section, Mapping):
+        values = plain(section)
+    else:
+        path = Path(str(section))
+        if not path.is_file():
+            near = nearest(path.name, [p.name for p in path.parent.glob("*.json")] if path.parent.is_dir() else [])
+            raise ConfigError(f"{where}: there is no such file (from {Path.cwd()}), so no stage is known.{near}")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"{where}: is no JSON ({error}), so no stage is known; mend it.") from error
+    given = values.get("zero_optimization") if isinstance(values, dict) else None
+    given = {"stage": 0} if given is None else given
+    stage = given.get("stage", 0) if isinstance(given, dict) else None
+    if stage not in (0, 1, 2, 3):
+        raise ConfigError(f"{where}: zero_optimization.stage is {stage!r:.40}, but must be 0, 1, 2 or 3.")
+    return Zero(
+        stage,
+        optimizer=_on_host(given.get("offload_optimizer")),
+        parameters=_on_host(given.get("offload_param")),
+        bucket=_count(given.get("reduce_bucket_size", DEFAULT_BUCKET)),
+        prefetch=_count(given.get("stage3_prefetch_bucket_size", STAGE3_PREFETCH)),
+        overlap=bool(given.get("overlap_comm", stage == 3)),
+        max_live=_count(given.get("stage3_max_live_parameters", MAX_LIVE)) or MAX_LIVE,
+    ), values
+
+
+def _on_host(section: Any) -> bool:
+    return isinstance(section, Mapping) and section.get("device", "none") != "none"
+
+
+def _count(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | float) else None
+
+
+@dataclass(frozen=True)
+class States:
+    """Bytes per GPU of every kind of state, by name, and bytes per host."""
+
+    terms: Mapping[str, tuple[int, str]]  # name -> (bytes, formula)
+    host: int
+
+    @property
+    def gpu(self) -> int:
+        return sum(size for size, _ in self.terms.values())
+
+
+def model_states(
+    zero: Zero, trainable: int, frozen_bytes: int, largest: int, gpus: int, nodes: int = 1, weight_bytes: int = 2
+) -> States:
+    """States of `trainable` parameters beside weights that take no gradient and lie in `frozen_bytes`.
+
+    `gpus` are those of one node. Source: DeepSpeed's `estimate_zero2_model_states_mem_needs` and
+    `estimate_zero3_model_states_mem_needs`; frozen weights, of which these know nothing, are whole on every GPU up to stage 2
+    and split at stage 3.
+
+    >>> model_states(Zero(2), 1_000_000, 0, 0, gpus=8).gpu
+    4250000
+    """
+    world = gpus * nodes
+    weights, optimizer = weight_bytes, MASTER_BYTES + ADAM_BYTES
+    gradients = weight_bytes
+    step = GRADIENT32_BYTES if weight_bytes == 2 else 0
+    T = trainable
+    name = f"{T / 1e6:,.1f}M trained"
+    if zero.stage is None:
+        terms = {
+            "weights": (weights * T, f"{weights} B x {name}"),
+            "gradients": (gradients * T, f"{gradients} B x {name}"),
+            "Adam moments": (2 * weights * T, f"2 x {weights} B x {name}"),
+        }
+        if world > 1:
+            terms["DDP buckets"] = (gradients * T, f"{gradients} B x {name}, a copy of the gradients")
+        return States(_with_frozen(terms, frozen_bytes, 1), _loading(T, frozen_bytes, gpus))
+    split_states = world if zero.stage >= 1 else 1
+    split_gradients = world if zero.stage >= 2 else 1
+    if zero.stage == 3:
+        terms = {"largest module, gathered": (4 * largest, f"4 B x {largest / 1e6:,.1f}M")}
+        if not zero.parameters:
+            terms["weights"] = (weights * T // world, f"{weights} B x {name} / {world}")
+    else:
+        terms = {"weights": (weights * T, f"{weights} B x {name}")}
+    # At stage 3 the estimators count 18 bytes in all: the gradients' 16-bit copy takes the place of the weights' one.
+    held = step + (0 if zero.stage == 3 and weight_bytes == 2 else gradients)
+    if zero.stage < 2 and not zero.optimizer:
+        terms["gradients"] = (gradients * T, f"{gradients} B x {name}")
+        if step:
+            terms["32-bit gradients at the step"] = (step * T // split_states, f"{step} B x {name} / {split_states}")
+    elif zero.stage < 2:
+        terms["gradients"] = (gradients * T, f"{gradients} B x {name}")
+    elif not zero.optimizer:
+        terms["gradients"] = (held * T // split_gradients, f"{held} B x {name} / {split_gradients}")
+    if not zero.optimizer:
+        terms["master weights and Adam"] = (optimizer * T // split_states, f"{optimizer} B x {name} / {split_states}")
+    split_frozen = world if zero.stage == 3 else 1
+    on_gpu = 0 if zero.parameters else frozen_bytes
+    return States(_with_frozen(terms, on_gpu, split_frozen), _host(zero, T, frozen_bytes, largest, gpus, nodes))
+
+
+def _with_frozen(terms: dict[str, tuple[int, str]], frozen: int, split: int) -> dict[str, tuple[int, str]]:
+    if frozen:
+        terms["frozen weights"] = (frozen // split, f"{frozen / 2**30:,.2f} GiB / {split}")
+    return terms
+
+
+def _loading(trainable: int, frozen: int, gpus: int) -> int:
+    """What the processes of a host hold while the model is read, 32 bits a weight, before it lies on the GPUs."""
+    return int((4 * trainable + frozen) * gpus * HOST_FACTOR)
+
+
+def _host(zero: Zero, trainable: int, frozen: int, largest: int, gpus: int, nodes: int) -> int:
+    T = trainable
+    if zero.stage == 3:
+        if not zero.optimizer:
+            host = largest * 4 * gpus * HOST_FACTOR
+        else:
+            host = T * (18 if zero.parameters else 16) / nodes * HOST_FACTOR
+        return int(host + (frozen / nodes * HOST_FACTOR if zero.parameters else 0))
+    if zero.optimizer:
+        return int(T * max(4 * gpus * nodes, 16) * HOST_FACTOR + frozen * gpus * HOST_FACTOR)
+    return _loading(T, frozen, gpus)
+
+
+def by_deepspeed(zero: Zero, trainable: int, largest: int, gpus: int, nodes: int = 1) -> tuple[int, int] | None:
+    """(bytes per GPU, bytes per host) of 16-bit states by DeepSpeed's own estimator, None for a stage that has none."""
+    if zero.stage not in (2, 3):
+        return None
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # DeepSpeed tells of the accelerator that it lacks, which a plan does not need
+    try:
+        from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
+        from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
+    finally:
+        logging.disable(disabled)
+    if zero.stage == 2:
+        host, gpu = estimate_zero2_model_states_mem_needs(trainable, gpus, nodes, cpu_offload=zero.optimizer)
+    else:
+        host, gpu, _ = estimate_zero3_model_states_mem_needs(
+            trainable, largest, gpus, nodes, cpu_offload=zero.optimizer, cpu_offload_params=zero.parameters
+        )
+    return gpu, host
