@@ -58,6 +58,11 @@ VERBS = {
         "variants of one training over several seeds, and what each part is worth",
         "rlkit ablate configs/ablate/quick.yaml --jobs 2",
     ),
+    "report": (
+        "rlkit.report",
+        "one HTML file about runs: curves, alarms, evaluation, every completion with its evidence",
+        "rlkit report runs/care --out report.html",
+    ),
     "score": (
         "rlkit.score",
         "score completions that already exist",
