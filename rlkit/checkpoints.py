@@ -24,7 +24,14 @@ DAMAGED = "damaged-"
 BLOCK_BYTES, BLOCKS = 64 * 1024, 64  # what is read of a file to tell it from another: all of it up to 4 MB
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What safetensors and torch say where they do not pass on the system's own error.
-_FULL_WORDS = ("No space left on device", "os error 28", "os error 122", "os error 27", "PytorchStreamWriter failed")
+_FULL_WORDS = (
+    "No space left on device",
+    "os error 28",
+    "os error 122",
+    "os error 27",
+    "PytorchStreamWriter failed",
+    ". unexpected pos ",
+)
 _log = logging.getLogger(__name__)
 
 

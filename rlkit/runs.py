@@ -43,6 +43,7 @@ from rlkit.plain import flat
 from rlkit.whole_files import write_json, write_text
 
 STOPPING_SECONDS = 900  # how long a run that is about to stop is waited for
+LEAVING_SECONDS = 5  # and any other: what was killed a moment ago may not be gone yet
 _STOPPING = "stopping"
 _HELD = {errno.EAGAIN, errno.EACCES}
 _REMEDY = "Remove the folder, or choose another train.output_dir."
@@ -184,7 +185,7 @@ def hold(run: Run) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / ".lock").open("a+")
-    deadline = time.monotonic() + STOPPING_SECONDS
+    begun = time.monotonic()
     told = False
     while True:
         try:
@@ -200,13 +201,14 @@ def hold(run: Run) -> None:
                 break
             file.seek(0)
             holder = file.read().strip() or "?"
-            if _STOPPING not in holder or time.monotonic() > deadline:
+            stopping = _STOPPING in holder
+            if time.monotonic() - begun > (STOPPING_SECONDS if stopping else LEAVING_SECONDS):
                 file.close()
                 raise RunError(
                     f"{folder}: process {holder} is training in this folder; wait for it, stop it, or choose "
                     "another train.output_dir."
                 ) from error
-        if not told:
+        if stopping and not told:
             _log.info("%s: process %s; waiting for its checkpoint.", folder, holder)
             told = True
         time.sleep(0.2)

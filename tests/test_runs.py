@@ -177,6 +177,7 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
 from pathlib import Path
 from rlkit import runs
 from rlkit.errors import RunError
+runs.LEAVING_SECONDS = 0
 try:
     runs.hold(runs.Run(Path({str(run.folder)!r})))
 except RunError as error:
