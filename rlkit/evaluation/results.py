@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,18 @@ from rlkit.errors import DataError
 from rlkit.evaluation.folder import read_examples
 from rlkit.evaluation.published import published_table
 from rlkit.evaluation.suite import Suite
-from rlkit.evaluation.summary import Cell, Difference, compare, spread, summarise
-from rlkit.evaluation.tables import Table, cells_table, differences_table, headline_table, markdown, spreads_table, text
+from rlkit.evaluation.summary import OVERALL, Cell, Difference, compare, spread, summarise
+from rlkit.evaluation.tables import (
+    Run,
+    Table,
+    cells_table,
+    differences_table,
+    headline_table,
+    headline_title,
+    markdown,
+    spreads_table,
+    text,
+)
 from rlkit.plain import plain
 from rlkit.runs import write_json, write_text
 from rlkit.streams import appears_when_done
@@ -51,21 +61,16 @@ class SuiteResult:
     def headlines(self, label: str) -> list[Table]:
         """The headline beside the published numbers, one table for each that was published."""
         runs = {label: self.cells, **{f"control: {name}": cells for name, cells in self.controls.items()}}
-        title, headline = self.facts["title"], self.facts["headline"]
-        keys = self.facts["published"] or [None]
-        return [
-            headline_table(
-                title if key is None else f"{title}: {published_table(key).title}",
-                runs,
-                headline,
-                key and published_table(key),
-            )
-            for key in keys
-        ]
+        return _headlines(self.facts, runs)
 
-    def tables(self, label: str) -> list[Table]:
-        """The headlines, and every figure."""
-        every = cells_table(f"{self.facts['title']}: all figures of {label}", self.cells)
+    def tables(self, label: str, brief: bool = False) -> list[Table]:
+        """The headlines, and every figure; if `brief`, those of all subsets together where there are several."""
+        wholes = [cell for cell in self.cells if cell.subset == OVERALL] if brief else []
+        every = cells_table(f"{self.facts['title']}: all figures of {label}", wholes or self.cells)
+        if wholes:
+            every = replace(
+                every, notes=("Figures of each subset stand in table.md and results.json; --json prints them.",)
+            )
         return [*self.headlines(label), every]
 
     def to_dict(self) -> dict[str, Any]:
@@ -159,7 +164,9 @@ def read(folder: Path) -> tuple[str, Results]:
 
 def as_text(label: str, results: Results) -> str:
     return "\n".join(
-        part for result in results.values() for part in [*map(text, result.tables(label)), *_listed(result.notes)]
+        part
+        for result in results.values()
+        for part in [*map(text, result.tables(label, brief=True)), *_listed(result.notes)]
     )
 
 
@@ -201,14 +208,17 @@ def seeds(folders: Sequence[Path]) -> list[Table]:
     for name in _shared(runs, folders):
         facts = runs[0][name].facts
         found = spread([run[name].cells for run in runs])
-        keys = facts["published"] or [None]
-        label = f"mean of {len(runs)} runs"
-        tables += [
-            headline_table(facts["title"], {label: found}, facts["headline"], key and published_table(key))
-            for key in keys
-        ]
+        tables += _headlines(facts, {f"mean of {len(runs)} runs": found})
         tables.append(spreads_table(f"{facts['title']}: all figures of {len(runs)} runs", found))
     return tables
+
+
+def _headlines(facts: Mapping[str, Any], runs: Mapping[str, Run]) -> list[Table]:
+    """The headline metric of some runs, one table for each that was published."""
+    suite, headline = facts["title"], facts["headline"]
+    keys: Sequence[str | None] = facts["published"] or [None]
+    tables = [(key and published_table(key)) or None for key in keys]
+    return [headline_table(headline_title(suite, headline, table), runs, headline, table) for table in tables]
 
 
 def _plain(label: str, results: Results) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tables of figures, as text, Markdown and JSON; every row says whether it was measured or published.
+"""Tables of figures; every row says whether it was measured or published.
 
 Knows how numbers are printed: this is the one place where a value in [0, 1] becomes what the papers print. Refuses to know
 how a figure came about.
@@ -6,37 +6,31 @@ how a figure came about.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 from rlkit.evaluation.metrics import unit_of
+from rlkit.evaluation.printing import Table, markdown, text
 from rlkit.evaluation.published import Column, PublishedTable
 from rlkit.evaluation.summary import OVERALL, Cell, Difference, Spread
 
+__all__ = [
+    "Table",
+    "cells_table",
+    "differences_table",
+    "headline_table",
+    "headline_title",
+    "markdown",
+    "spreads_table",
+    "text",
+]
+
 MEASURED, PUBLISHED = "measured", "published"
-_FRAME = 3  # characters between two columns
 FEW_ROWS = (
     30  # of answers right in 9 of 10 cases, the intervals of 20 rows hold the truth in 88 of 100, of 6 rows in 46
 )
 MAX_COLUMNS = 7  # a wider table lists its columns downwards and its models across
-_MARKDOWN = {ord(mark): f"\\{mark}" for mark in "\\|*_<>`"} | {ord("\n"): " "}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table ready to be printed; `data` holds the same figures as plain values for JSON.
-
-    The first `names` columns hold text, the others numbers.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    body: tuple[tuple[str, ...], ...]
-    names: int
-    notes: tuple[str, ...]
-    data: Mapping[str, Any]
 
 
 Run = Sequence[Cell] | Sequence[Spread]
@@ -76,6 +70,16 @@ def headline_table(title: str, runs: Mapping[str, Run], metric: str, published: 
         **({"published": {"source": published.source, "note": published.note}} if published else {}),
     }
     return Table(title, header, tuple(body), 1 if across else 2, tuple(_notes(lines, columns, published)), data)
+
+
+def headline_title(suite: str, metric: str, published: PublishedTable | None = None) -> str:
+    """A suite's title with the metric of its headline; without it where the columns name their own.
+
+    >>> headline_title("Synthetic world", "em")
+    'Synthetic world: EM'
+    """
+    metrics = {column.metric for column in published.columns} if published else {metric}
+    return f"{suite}: {unit_of(metrics.pop()).title}" if len(metrics) == 1 else suite
 
 
 def cells_table(title: str, cells: Iterable[Cell]) -> Table:
@@ -126,75 +130,6 @@ def spreads_table(title: str, spreads: Iterable[Spread]) -> Table:
         return *(_number(value, one.metric) for value in numbers), str(one.runs), f"{one.n:,}"
 
     return _listing(title, header, spreads, figures)
-
-
-def text(table: Table, width: int = 160) -> str:
-    """The table for a terminal of `width` characters; one that is wider is printed in parts, each with the names."""
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    file = io.StringIO()
-    console = Console(file=file, width=width, color_system=None)
-    for number, part in enumerate(_parts(table, width)):
-        shown = RichTable(title=Text(table.title) if number == 0 else None, title_justify="left")
-        for column in part:
-            justify: Literal["left", "right"] = "left" if column < table.names else "right"
-            least = _width(table, column) if column >= table.names else None
-            shown.add_column(Text(table.header[column]), justify=justify, overflow="fold", min_width=least)
-        for row in table.body:
-            shown.add_row(*(Text(row[column]) for column in part))
-        console.print(shown)
-    for note in table.notes:
-        console.print(Text(note))
-    return file.getvalue()
-
-
-def _parts(table: Table, width: int) -> list[list[int]]:
-    """Which columns stand beside one another: as many as fit, behind the names."""
-    names = list(range(table.names))
-    free = width - 1 - sum(_width(table, column) + _FRAME for column in names)
-    parts: list[list[int]] = [[]]
-    used = 0
-    for column in range(table.names, len(table.header)):
-        needed = _width(table, column) + _FRAME
-        if parts[-1] and used + needed > free:
-            parts.append([])
-            used = 0
-        parts[-1].append(column)
-        used += needed
-    return [names + part for part in parts]
-
-
-def _width(table: Table, column: int) -> int:
-    """The characters that a column needs: its longest line, and the longest word of its title."""
-    lines = [line for row in table.body for line in row[column].split("\n")]
-    return max(map(len, [*lines, *table.header[column].split()]), default=1)
-
-
-def markdown(table: Table) -> str:
-    """The table in Markdown; what would be markup in a name is escaped.
-
-    >>> print(markdown(Table("T", ("model", "EM"), (("a|b", "50.0"),), 1, (), {})))
-    **T**
-    <BLANKLINE>
-    | model | EM |
-    |---|--:|
-    | a\\|b | 50.0 |
-    <BLANKLINE>
-    """
-    rules = ["---" if number < table.names else "--:" for number in range(len(table.header))]
-    lines = [
-        f"**{_escaped(table.title)}**",
-        "",
-        _line(table.header),
-        f"|{'|'.join(rules)}|",
-        *map(_line, table.body),
-        "",
-    ]
-    for note in table.notes:
-        lines += [_escaped(note), ""]
-    return "\n".join(lines)
 
 
 def _listing(
@@ -309,11 +244,3 @@ def _bounds(one: Cell | Difference, sign: str = "") -> str:
     if one.low is None or one.high is None:
         return "-"
     return f"[{_number(one.low, one.metric, sign)}, {_number(one.high, one.metric, sign)}]"
-
-
-def _line(row: Iterable[str]) -> str:
-    return f"| {' | '.join(map(_escaped, row))} |"
-
-
-def _escaped(value: str) -> str:
-    return value.translate(_MARKDOWN)

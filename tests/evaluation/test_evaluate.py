@@ -88,9 +88,12 @@ def lines(path: str) -> list[dict[str, Any]]:
 def test_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(*MODEL, "--suite", "small.yaml", "--out", "out", "--controls") == 0
     shown = capsys.readouterr().out
-    assert "Small world" in shown
+    assert "Small world: EM" in shown
     assert "control: gold" in shown
     assert "measured" in shown
+    assert "│ one  " not in shown  # of every figure only those of all, and where the others are
+    assert "table.md" in shown
+    assert "| one | full | F1 |" in Path("out/table.md").read_text()
     examples = lines("out/examples.jsonl")
     assert len(examples) == 12
     assert examples[0].keys() >= {"suite", "subset", "id", "context", "completion", "values", "record", "finish_reason"}

@@ -9,7 +9,15 @@ import pytest
 from rlkit.evaluation.metrics import METRICS, UNITS, unit_of
 from rlkit.evaluation.published import published_table
 from rlkit.evaluation.summary import Cell, Difference, Spread
-from rlkit.evaluation.tables import cells_table, differences_table, headline_table, markdown, spreads_table, text
+from rlkit.evaluation.tables import (
+    cells_table,
+    differences_table,
+    headline_table,
+    headline_title,
+    markdown,
+    spreads_table,
+    text,
+)
 
 
 def cell(subset, mean, metric="f1", n=150, context="full", low=0.3, high=0.6, suite="longbench"):
@@ -200,6 +208,27 @@ def test_a_table_that_is_too_wide_is_printed_in_parts_without_breaking_an_interv
     assert sum("│ source" in line for line in shown) >= 2
     assert sum(line.count("measured") for line in shown if "source" in line) == 9
     assert sum(line.count("published") for line in shown if "source" in line) == 9
+
+
+def test_names_stand_on_one_line_and_no_column_is_lost_where_titles_are_long():
+    table = published_table("time_dialog")
+    runs = {"td_full": [cell(column.subset, 0.5, "time_dialog", n=13) for column in table.columns]}
+    shown = text(headline_table("T", runs, "time_dialog", table), width=160).splitlines()
+    assert all(len(line) <= 160 for line in shown)
+    assert sum("│ Comp (measured n=13) │" in line for line in shown) >= 1
+    assert sum(line.count("published") for line in shown if "│ source" in line) == len(table.rows)
+
+
+def test_the_terminal_says_how_wide_a_table_may_be(longbench, monkeypatch):
+    for columns, most in (("90", 90), ("10", 60)):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert max(map(len, text(longbench).splitlines())) <= most
+
+
+def test_a_title_names_the_metric_unless_the_columns_do():
+    assert headline_title("LongBench", "em", published_table("care_longbench")) == "LongBench: F1"
+    assert headline_title("Mine", "session_recall") == "Mine: session recall"
+    assert headline_title("Quotes", "evidence_bleu_corpus", published_table("care_evidence")) == "Quotes"
 
 
 def test_every_metric_has_one_unit():
