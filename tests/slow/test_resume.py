@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from runs_for_real import finish, lines, start, write_config
+from faults import SAME, cold, differences, last_step, taken, until
+from runs_for_real import finish, lines, write_config
+
+from rlkit.training.stopping import EXIT_CODE
 
 pytestmark = pytest.mark.slow
-# How long something took and how full memory was differ between any two runs.
-MEASURED = (
-    "step_time", "time/generation", "time/rewards", "time/update", "time/rewards_share",
-    "train_runtime", "train_samples_per_second", "train_steps_per_second",
-)  # fmt: skip
-
-
-def what_was_computed(journal: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if not k.endswith(MEASURED) and v == v} for row in lines(journal)]
 
 
 def test_a_killed_run_ends_as_if_it_had_never_stopped(tmp_path: Path) -> None:
@@ -29,25 +22,19 @@ def test_a_killed_run_ends_as_if_it_had_never_stopped(tmp_path: Path) -> None:
     whole, killed = write_config(tmp_path, "whole"), write_config(tmp_path, "killed")
     finish(tmp_path, *train, str(whole))
     kills = random.Random(5)
-    for kill_at in (1, kills.randint(3, 7)):  # before the first checkpoint, and somewhere behind it
-        process = start(tmp_path, *train, str(killed))
-        deadline = time.monotonic() + 300
-        journal = tmp_path / "killed" / "metrics.jsonl"
-        while time.monotonic() < deadline and process.poll() is None:
-            if journal.is_file() and len(journal.read_bytes().splitlines()) >= kill_at:
-                break
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+    # Killed before the first checkpoint; told to stop somewhere behind it, where no checkpoint is due.
+    for kill_at, number, code in ((1, signal.SIGKILL, -9), (kills.choice((3, 5)), signal.SIGTERM, EXIT_CODE)):
+        launch, run = cold(tmp_path, *train, str(killed)), tmp_path / "killed"
+        taken(launch, run)
+        until(lambda: last_step(run) >= kill_at or not launch.runs(), f"step {kill_at}")  # noqa: B023
+        os.kill(launch.pid, number)
+        assert launch.wait() == code, launch.output()
         assert not (tmp_path / "killed" / "done.json").exists(), "the run was over before it could be killed"
+    assert "by SIGTERM; the same command goes on from there" in launch.output()
     resumed = finish(tmp_path, *train, str(killed), "--resume")
     assert "grpo 8/8" in resumed
-    assert "grpo 1/8" not in resumed  # it went on from a checkpoint
-
-    for name in ("metrics.jsonl", "samples.jsonl"):
-        assert what_was_computed(tmp_path / "killed" / name) == what_was_computed(tmp_path / "whole" / name)
-    weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "killed")]
-    assert weights[0] == weights[1]
+    assert "grpo 3/8" not in resumed  # it went on from the checkpoint that it had made when it was told to stop
+    assert differences(tmp_path / "whole", tmp_path / "killed") == SAME
     assert [row["step"] for row in lines(tmp_path / "whole" / "metrics.jsonl")] == list(range(1, 9))
 
     again = finish(tmp_path, *train, str(killed), expect=2)
