@@ -215,7 +215,7 @@ def test_names_stand_on_one_line_and_no_column_is_lost_where_titles_are_long():
     runs = {"td_full": [cell(column.subset, 0.5, "time_dialog", n=13) for column in table.columns]}
     shown = text(headline_table("T", runs, "time_dialog", table), width=160).splitlines()
     assert all(len(line) <= 160 for line in shown)
-    assert all("(measured n=13)" in line for line in shown if "n=13)" in line)
+    assert all("(measured n=13)" in line or "(n=13)" in line for line in shown if "n=13" in line)
     assert sum(line.count("published") for line in shown if "│ source" in line) == len(table.rows)
 
 
