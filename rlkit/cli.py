@@ -43,6 +43,11 @@ VERBS = {
         "train on several GPUs or machines: starts deepspeed, torchrun or accelerate, and ends them all",
         "rlkit launch configs/care/qwen2.5-7b.yaml --gpus 8 --dry-run",
     ),
+    "watch": (
+        "rlkit.watch",
+        "a run in the terminal while it trains: parts, curriculum, speed, time left, last completions",
+        "rlkit watch runs/care",
+    ),
     "distill": (
         "rlkit.distill.command",
         "SFT data in the CARE format from a reasoner and an injector behind endpoints, or local models",

@@ -174,6 +174,19 @@ def start(run: Run, config: Config, world_size: int) -> int:
     return step or 0
 
 
+def is_held(run: Run) -> bool:
+    """Whether a process trains in the folder now; false as well where the file system has no locks."""
+    try:
+        with (run.folder / ".lock").open() as file:
+            # Let go of at once, and a run that starts now waits for it.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        return error.errno in _HELD
+    return False
+
+
 def hold(run: Run) -> None:
     """Take the folder until this process ends, however it ends; the system lets go of the lock by itself.
 
