@@ -97,7 +97,7 @@ def _nodes(args: argparse.Namespace) -> Nodes:
         raise ConfigError("--node-rank: of how many nodes? Give --nodes N, or --hosts FILE.")
     _within("--node-rank", args.node_rank, 0, len(processes) - 1)
     several = hosts is not None or len(processes) > 1
-    if args.rdzv is not None and not several:
+    if args.rdzv is not None and args.nodes is None and hosts is None:
         raise ConfigError("--rdzv: one machine's processes find one another; leave it out, or give --nodes N.")
     if several and args.rdzv is None and hosts is None:
         raise ConfigError("--rdzv: where do the nodes meet? Give HOST:PORT of node 0, the same on every node.")
