@@ -1,7 +1,7 @@
 """`rlkit audit`: does cheating pay? Builds honest completions and known cheats for rows and compares what they earn.
 
-Knows rows, processes and tables; how a cheat is built and what it is compared with stands in `rewards.exploits`. Loads
-no model and no torch.
+Knows the command line: which reward, which rows, whose exploits. The audit itself is `rlkit.auditing`, how a cheat is built
+and what it is compared with `rewards.exploits`.
 """
 
 from __future__ import annotations
@@ -10,37 +10,26 @@ import argparse
 import importlib
 import json
 import os
-import pickle
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from functools import partial
-from itertools import chain, islice
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rewards.compose import Weighted
 from rewards.config import from_config
-from rewards.exploits import TASKS, Outcome, battery, is_tagged, judge, what_it_does
+from rewards.exploits import TASKS, battery, is_tagged, what_it_does
 from rewards.presets import PRESETS
-from rewards.sample import Sample
-from rlkit.audit_report import Line, Report, show
-from rlkit.audit_rows import made_up_rows
+from rlkit.auditing.made_up import made_up_rows
+from rlkit.auditing.report import show
+from rlkit.auditing.rows import from_file, from_sources, of_task
+from rlkit.auditing.run import Row, audit
 from rlkit.config import Config, load_config
-from rlkit.data.jsonl import normalise
-from rlkit.data.record import Record
-from rlkit.errors import ConfigError, DataError, RlkitError, nearest
-from rlkit.prompts import prompt_of
+from rlkit.errors import ConfigError, RlkitError, nearest
 from rlkit.score import load_reward
-from rlkit.streams import cores
 from rlkit.yaml_files import read_yaml_file
 
-ROWS_PER_CHUNK = 16
-POOL_ROWS = 64  # below this a pool takes longer to start than it saves
 SOURCE_ROWS = 200  # of each source: every row is tried with some fifty completions
-
-Row = tuple[str, Record]  # the source's name, the record
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,96 +64,6 @@ def main(args: argparse.Namespace) -> int:
     else:
         show(args.config, source, report)
     return 1 if report.findings else 0
-
-
-def audit(
-    reward: Weighted,
-    rows: Iterable[Row],
-    exploits: Sequence[Any] = (),
-    *,
-    workers: int | None = None,
-    system: str | None = "default",
-) -> Report:
-    """What every honest attempt, built-in cheat and further exploit earns on the rows; a row's task chooses its battery.
-
-    `system` is the prompts' system message, as `chat_prompt` takes it: some cheats quote it.
-    Raises `RewardError` where the reward or an exploit fails, `DataError` without rows, `ConfigError` for a wrong
-    number of workers.
-    """
-    if workers is not None and not 1 <= workers <= 4 * cores():
-        raise ConfigError(
-            f"workers is {workers}, but must be from 1 to {4 * cores()} on this machine of {cores()} cores."
-        )
-    functions = {task: [*battery(task), *(e for e in exploits if e.task == task)] for task in TASKS}
-    work = partial(_audit_chunk, reward, functions, system)
-    lines = {
-        (task, function.__name__): Line(function.__name__, task, is_tagged(function, "cheat"))
-        for task in TASKS
-        for function in functions[task]
-    }
-    count = 0
-    tasks: set[str] = set()
-    for size, seen in _over_processes(work, rows, workers):
-        count += size
-        for key, line in seen.items():
-            lines[key].add(line)
-            tasks.add(line.task)
-    if not count:
-        raise DataError("there is no row to audit on.")
-    return Report(count, [line for line in lines.values() if line.task in tasks])
-
-
-def _audit_chunk(
-    reward: Weighted, functions: Mapping[str, Sequence[Any]], system: str | None, rows: Sequence[Row]
-) -> tuple[int, dict[tuple[str, str], Line]]:
-    lines: dict[tuple[str, str], Line] = {}
-    for source, record in rows:
-        sample = Sample.from_record({**record, "source": source}, prompt=prompt_of(record, system))
-        task = record["task"]
-        by_name: dict[str, list[Outcome]] = {}
-        for outcome in judge(reward, sample, functions[task]):
-            by_name.setdefault(outcome.name, []).append(outcome)
-        for name, outcomes in by_name.items():
-            lines.setdefault((task, name), Line(name, task, outcomes[0].cheat)).see(outcomes)
-    return len(rows), lines
-
-
-def _over_processes(work: Any, rows: Iterable[Row], workers: int | None) -> Iterator[Any]:
-    """The work on chunks of rows, in order, over several processes where that pays; few chunks at once."""
-    stream = iter(rows)
-    first = list(islice(stream, POOL_ROWS))
-    if workers is None:
-        workers = cores() if len(first) == POOL_ROWS else 1
-    chunks = _chunks(chain(first, stream))
-    if workers == 1 or not _can_be_sent(work):
-        yield from map(work, chunks)
-        return
-    pending: deque[Future[Any]] = deque()
-    with ProcessPoolExecutor(workers) as pool:
-        try:
-            for chunk in chunks:
-                pending.append(pool.submit(work, chunk))
-                if len(pending) >= 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while chunk := list(islice(rows, ROWS_PER_CHUNK)):
-        yield chunk
-
-
-def _can_be_sent(work: Any) -> bool:
-    """Whether the reward and the exploits can go to other processes; a lambda in a reward cannot."""
-    try:
-        pickle.dumps(work)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return False
-    return True
 
 
 def load_exploit(spec: str) -> Any:
@@ -203,21 +102,24 @@ def _what_to_audit(args: argparse.Namespace) -> tuple[Weighted, Iterable[Row], s
     system = "default" if config is None else config.prompt.system
     rows: Iterable[Row]
     if args.records is not None:
-        rows = _from_file(args.records, args.format, args.limit)
-        return reward, _of_task(args.config, rows) if args.config in PRESETS else rows, str(args.records), system
+        rows = from_file(args.records, args.format, args.limit)
+        return reward, of_task(args.config, rows) if args.config in PRESETS else rows, str(args.records), system
     if args.config in PRESETS:
         rows = (("made up", record) for record in made_up_rows(args.config))
         return reward, islice(rows, args.limit), "made-up rows", system
     if config is None:
         raise ConfigError(f"{args.config}: has no sources: to take rows from; name a file with --records.")
     sources = config.to_dict()["sources"]
-    return reward, _from_sources(sources, args.limit or SOURCE_ROWS), ", ".join(sources), system
+    return reward, from_sources(sources, args.limit or SOURCE_ROWS), ", ".join(sources), system
 
 
 def _reward_and_config(args: argparse.Namespace) -> tuple[Weighted, Config | None]:
     """The reward, and the config around it where the file is a whole one."""
     path = Path(args.config)
-    values = read_yaml_file(path) if args.config not in PRESETS and path.is_file() else None
+    if args.config not in PRESETS and not path.is_file():
+        presets = ", ".join(PRESETS)
+        raise ConfigError(f"{path}: neither a preset ({presets}) nor a file.{nearest(args.config, PRESETS)}")
+    values = None if args.config in PRESETS else read_yaml_file(path)
     if not isinstance(values, dict) or "method" not in values:
         if args.overrides:
             raise ConfigError(f"{args.overrides[0]}: overrides are for whole configs; {args.config} is none.")
@@ -226,47 +128,6 @@ def _reward_and_config(args: argparse.Namespace) -> tuple[Weighted, Config | Non
     if config.rewards is None:
         raise ConfigError(f"{path}: method {config.method} has no rewards: to audit; name a config of method grpo.")
     return from_config(config.to_dict()["rewards"], path=f"{path}: rewards"), config
-
-
-def _of_task(task: str, rows: Iterable[Row]) -> Iterator[Row]:
-    for name, record in rows:
-        if record["task"] != task:
-            raise DataError(
-                f"{name}: row {record['id']} is of task {record['task']}, which the preset {task} cannot read; audit "
-                f"{record['task']} on it."
-            )
-        yield name, record
-
-
-def _from_file(path: Path, layout: str, limit: int | None) -> Iterator[Row]:
-    if layout != "records" or path.suffix not in (".jsonl", ".json"):
-        yield from _from_sources({path.stem: {"format": layout, "path": str(path)}}, limit)
-        return
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
-    seen = 0
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}:{number}: not a line of JSON: {error}.") from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: holds {type(row).__name__}, but each line must be an object.")
-            yield path.stem, normalise(row, f"{path}:{number}")
-            seen += 1
-            if seen == limit:
-                return
-
-
-def _from_sources(sources: Mapping[str, Any], limit: int | None) -> Iterator[Row]:
-    from rlkit.data.load import load_source
-
-    for name, spec in sources.items():
-        for record in islice(load_source(spec, f"sources.{name}").records(), limit):
-            yield name, record
 
 
 def _list(config: str, own: Sequence[Any], as_json: bool) -> None:

@@ -14,8 +14,8 @@ import pytest
 from rewards import Sample, presets, weighted
 from rewards.exploits import TASKS, battery, exploit
 from rlkit import cli
-from rlkit.audit import Row, audit
-from rlkit.audit_rows import made_up_rows
+from rlkit.auditing.made_up import made_up_rows
+from rlkit.auditing.run import Row, audit
 from rlkit.data import dialogues, synthetic
 from rlkit.data.load import load_source
 from rlkit.data.record import to_json_line
@@ -228,8 +228,11 @@ def test_records_of_another_layout_are_loaded(capsys: pytest.CaptureFixture[str]
         (["kare"], "neither a preset (care, memory_t1) nor a file. Did you mean 'care'?"),
         ([], "nothing to audit: name care or memory_t1"),
         (["care", "--records", "none.jsonl"], "none.jsonl: there is no such file."),
-        (["care", "--records", "bad.jsonl"], "bad.jsonl:2: not a line of JSON"),
-        (["care", "--records", "empty.jsonl"], "there is no row to audit on"),
+        (["care", "--records", "bad.jsonl"], "bad.jsonl:2: broken JSON at column 2"),
+        (["care", "--records", "empty.jsonl"], "empty.jsonl: the file is empty"),
+        (["care", "--records", "array.json"], "array.json: holds no row to audit on."),
+        (["care", "--records", "binary.jsonl"], "binary.jsonl:1: not UTF-8 text"),
+        (["care", "--records", "deep.jsonl"], "deep.jsonl:1: this JSON cannot be read"),
         (["care", "--limit", "0"], "--limit is 0, but must be at least 1."),
         (["care", "--workers", "0"], "workers is 0, but must be from 1 to"),
         (["care", "rewards.accuracy.weight=1"], "overrides are for whole configs; care is none"),
@@ -243,9 +246,25 @@ def test_what_cannot_be_audited_is_refused(
 ) -> None:
     (lab / "bad.jsonl").write_text((lab / "rows.jsonl").read_text().splitlines()[0] + "\n{oops\n")
     (lab / "empty.jsonl").write_text("\n")
+    (lab / "array.json").write_text("[]")
+    (lab / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
+    (lab / "deep.jsonl").write_text('{"id": ' + "[" * 100_000)
     (lab / "sft.yaml").write_text(CONFIG.replace("grpo", "sft"))
     assert cli.main(["audit", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_array_of_records_is_read_as_lines_are(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [json.loads(line) for line in (lab / "rows.jsonl").read_text().splitlines()]
+    (lab / "rows.json").write_text(json.dumps(rows))
+    assert run_json(capsys, "care", "--records", "rows.json")[1]["rows"] == len(rows)
+
+
+def test_a_killed_process_is_no_finding(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (lab / "lethal.py").write_text("import os\n\ndef die(sample) -> float:\n    os._exit(9)\n")
+    (lab / "lethal.yaml").write_text('rewards: {all: {use: "lethal:die", weight: 1.0}}')
+    assert cli.main(["audit", "lethal.yaml", "--records", "rows.jsonl", "--workers", "2"]) == 2
+    assert "a worker process died" in capsys.readouterr().err
 
 
 def test_the_list_describes_every_attempt(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
