@@ -1,6 +1,6 @@
 """What `rlkit plan` predicts beside what real SFT and GRPO steps hold, term by term, in one run.
 
-python benchmarks/plan.py [--cases sft grpo zero2 ...] [--markdown]
+python benchmarks/plan.py [--cases sft grpo zero2 ...] [--keep FOLDER] [--markdown]
 
 Every case trains a model of 13 million parameters, randomly initialised, for three steps: large enough that its states, and not
 Python, fill the memory that is measured. On a CPU every allocation of PyTorch is followed by its profiler; on a CUDA GPU
@@ -259,6 +259,18 @@ def run_case(name: str, folder: Path) -> tuple[Config, dict[str, Any]]:
     return load_config(path), json.loads(out.with_suffix(".0.json").read_text(encoding="utf-8"))
 
 
+def kept_case(name: str, keep: Path | None, folder: Path) -> tuple[Config, dict[str, Any]]:
+    """`run_case`, or what an earlier call left in `keep`."""
+    file = None if keep is None else keep / f"{name}.json"
+    if file is not None and file.is_file():
+        return load_config(write_case(name, folder)), json.loads(file.read_text(encoding="utf-8"))
+    config, held = run_case(name, folder)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(held), encoding="utf-8")
+    return config, held
+
+
 def _cuda() -> bool:
     import torch
 
@@ -277,24 +289,23 @@ def compare(name: str, config: Config, held: Mapping[str, Any]) -> list[Row]:
     setup = read_setup(config, shape_of(config), lengths, world)
     counted = estimate(setup, 1, on_gpu=held["device"] == "CudaMeter")
     parts = {term.name: term.bytes for term in counted.terms}
+    split = CASES[name].get("stage") == 3  # its gradients lie in a buffer that stays
     start = second["step begins"][0]
-    rows = [Row(name, "states between steps", _between_steps(counted), start)]
+    rows = [Row(name, "states between steps", _between_steps(counted, split), start)]
     if "_generate ends" in second:
         extra = max(second["_generate ends"][1] - second["_generate begins"][0], 1)
         rows.append(Row(name, "generation", counted.at("generation"), extra))
-    kept = sum(parts.get(key, 0) for key in ("activations", "checkpoints"))
-    if setup.checkpointing:
-        kept = parts["checkpoints"]  # the one layer's activations exist while it is computed anew
+    kept = counted.at("kept") - parts.get("attention mask", 0) - parts.get("communication buckets", 0)
     if setup.tokens > 500:
         rows.append(Row(name, "kept by the forward pass", kept, second["loss ends"][0] - second["loss begins"][0]))
     rows.append(Row(name, "largest at once", counted.gpu, max(most for _, most in second.values())))
     return rows
 
 
-def _between_steps(counted: Estimate) -> float:
+def _between_steps(counted: Estimate, keeps_gradients: bool) -> int:
     """What is left when gradients are gone and nothing is gathered."""
-    passing = ("gradients", "32-bit gradients at the step", "DDP buckets", "gathered and kept for reuse")
-    passing += ("largest module, gathered",)
+    passing = ["DDP buckets", "gathered and kept for reuse", "largest module, gathered"]
+    passing += [] if keeps_gradients else ["gradients"]
     return sum(term.bytes for term in counted.terms if term.moment == "resident" and term.name not in passing)
 
 
@@ -311,6 +322,9 @@ def _second_step(rows: list[tuple[str, int, int]]) -> dict[str, tuple[int, int]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for what was measured; what lies there is not measured again"
+    )
     parser.add_argument("--markdown", action="store_true", help="print a table for docs/plan.md")
     args = parser.parse_args()
     print(
@@ -320,7 +334,7 @@ def main() -> None:
     )
     for name in args.cases:
         with tempfile.TemporaryDirectory() as folder:
-            config, held = run_case(name, Path(folder))
+            config, held = kept_case(name, args.keep, Path(folder))
         for row in compare(name, config, held):
             cells = (f"{row.predicted / MB:,.1f}", f"{row.measured / MB:,.1f}", f"{row.error:+.0%}")
             if args.markdown:

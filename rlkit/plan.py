@@ -17,9 +17,10 @@ from rlkit.config import Config, load_config
 from rlkit.errors import ConfigError, RlkitError
 from rlkit.planning.choose import Choice, Room, cheapest, choices, keys_of, remedies
 from rlkit.planning.lengths import lengths_of
-from rlkit.planning.memory import GIB, MOMENTS, cache_bytes_per_token
+from rlkit.planning.memory import cache_bytes_per_token
 from rlkit.planning.setup import Setup, read_setup
 from rlkit.planning.shapes import FAMILIES, shape_of
+from rlkit.planning.term import GIB, MOMENTS
 from rlkit.planning.zero import by_deepspeed
 
 SPEED = "tokens of a step (prompts and completions of all GPUs) / seconds of that step"

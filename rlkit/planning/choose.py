@@ -13,9 +13,10 @@ from pathlib import Path
 from rlkit.config import Config, parse_config
 from rlkit.errors import ConfigError
 from rlkit.planning.lengths import Lengths
-from rlkit.planning.memory import GIB, Estimate, engine_problem, estimate
+from rlkit.planning.memory import Estimate, engine_problem, estimate
 from rlkit.planning.setup import Setup, read_setup
 from rlkit.planning.shapes import Shape
+from rlkit.planning.term import GIB
 from rlkit.planning.zero import CHOICES, Zero
 from rlkit.yaml_files import override
 
@@ -68,8 +69,11 @@ def choices(setup: Setup, room: Room) -> list[Choice]:
 
 
 def cheapest(found: Sequence[Choice]) -> Choice | None:
-    """The first that fits, in the order of `zero.CHOICES`: least communication, then least traffic to the host."""
-    return next((choice for choice in found if choice.problem is None and choice.zero.stage is not None), None)
+    """The first that fits, in the order of `zero.CHOICES`: least communication, then least traffic to the host.
+
+    A config without DeepSpeed that fits needs none.
+    """
+    return next((choice for choice in found if choice.problem is None), None)
 
 
 def shipped_file(zero: Zero) -> Path | None:

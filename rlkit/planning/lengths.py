@@ -18,7 +18,10 @@ TOKENS_PER_WORD = 2  # the upper end of what tokenizers make of English words an
 
 @dataclass(frozen=True)
 class Lengths:
-    """The most tokens of a prompt and of a completion, and where each number is from."""
+    """The most tokens of a prompt and of a completion, and where each number is from.
+
+    Where a config limits both together, `prompt` stands for both.
+    """
 
     prompt: int
     completion: int
@@ -47,10 +50,7 @@ def lengths_of(config: Config, prompt: int | None = None, completion: int | None
         told.append("completion: train.max_completion_length")
     if config.method == "sft" and config.setting("max_length") is not None and (prompt is None or completion is None):
         whole = config.setting("max_length")
-        part = min(whole - 1, prompt if prompt is not None else whole - (completion or 0))
-        return Lengths(
-            max(part, 1), max(whole - part, 1) if completion is None else completion, "together: train.max_length"
-        )
+        return Lengths(whole, 0, "train.max_length")
     if prompt is None:
         prompt, said = _limit(config)
         told += [said] if said else []

@@ -1,7 +1,6 @@
 """Bytes per GPU of a run, term by term: each a formula over the model's shape and the config's sizes.
 
-A GPU holds what is resident, and beside it whatever its busiest moment needs: the update (forward and backward pass), the
-optimizer's step, or the generation of completions. What a
+A GPU holds what is resident, and beside it whatever its busiest moment needs (`term.MOMENTS`). What a
 card keeps for itself (context, communication, fragments of the allocator) is no term; the margin of the verb is for it.
 Formulas and their measured errors stand in docs/plan.md.
 """
@@ -11,22 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rlkit.planning.setup import Setup
+from rlkit.planning.term import GIB, MOMENTS, Term
 from rlkit.planning.zero import Zero, model_states
 
-GIB = 2**30
 TILE_TOKENS, TILE_VOCAB = 4096, 32_768  # the tiles in which TRL projects onto the vocabulary
 CPU_TILE_COPIES = 8  # without Triton each tile is folded through so many 32-bit copies
-MOMENTS = ("resident", "update", "generation", "step")
-
-
-@dataclass(frozen=True)
-class Term:
-    """One kind of memory on a GPU: what, when, how many bytes, and by which formula."""
-
-    name: str
-    moment: str
-    bytes: int
-    formula: str
 
 
 @dataclass(frozen=True)
@@ -39,10 +27,19 @@ class Estimate:
     def at(self, moment: str) -> int:
         return sum(term.bytes for term in self.terms if term.moment == moment)
 
+    def busiest(self) -> str:
+        """The moment in which a GPU holds most."""
+        return max(MOMENTS[2:], key=self.together)
+
+    def together(self, moment: str) -> int:
+        """All bytes of a moment: its own, the resident ones, and in both passes what the forward pass keeps."""
+        kept = self.at("kept") if moment in ("loss", "backward") else 0
+        return self.at("resident") + kept + self.at(moment)
+
     @property
     def gpu(self) -> int:
-        """Bytes of the busiest moment, on top of what is resident."""
-        return self.at("resident") + max(self.at(moment) for moment in MOMENTS[1:])
+        """Bytes of the busiest moment."""
+        return self.together(self.busiest())
 
 
 def estimate(setup: Setup, gpu_bytes: int, zero: Zero | None = None, on_gpu: bool = True) -> Estimate:
@@ -58,7 +55,7 @@ def estimate(setup: Setup, gpu_bytes: int, zero: Zero | None = None, on_gpu: boo
     states = model_states(
         zero, setup.trainable, setup.frozen_bytes, setup.shape.largest, setup.gpus, setup.nodes, weight_bytes=element
     )
-    terms = [Term(name, "resident", size, formula) for name, (size, formula) in states.terms.items()]
+    terms = list(states.terms)
     host = states.host
     if setup.reference:
         size = setup.shape.parameters * element
@@ -89,7 +86,7 @@ def _beyond_estimators(setup: Setup, element: int) -> list[Term]:
         terms.append(Term("gathered and kept for reuse", "resident", more, text))
         if not zero.optimizer:
             text = f"{element} B x {T / 1e6:,.1f}M / {setup.world}"
-            terms.append(Term("16-bit gradients", "resident", element * T // setup.world, text))
+            terms.append(Term("gradients", "resident", element * T // setup.world, text))
     if not zero.optimizer:
         copies = 1 if element == 2 else 3
         text = f"{copies} x {element} B x {T / 1e6:,.1f}M / {setup.world}"
@@ -114,7 +111,7 @@ def _buckets(setup: Setup) -> list[Term]:
     if zero.stage == 3:
         ahead = zero.prefetch if zero.prefetch is not None else int(0.9 * hidden * hidden)
         size, text = size + ahead * element, f"({bucket:,} + {ahead:,} ahead) x {element} B"
-    return [Term("communication buckets", "update", size, text)]
+    return [Term("communication buckets", "kept", size, text)]
 
 
 def _activations(setup: Setup) -> list[Term]:
@@ -139,24 +136,22 @@ def _activations(setup: Setup) -> list[Term]:
         extra = setup.adapter.dropped_inputs * (d + 1) // shape.layers
         text += f" + {extra:,} (inputs of adapters after dropout)"
         token += extra
-    layers = 1 if setup.checkpointing else shape.layers
-    terms = [
-        Term("activations", "update", n * token * layers, f"{n:,} tokens x {layers} layer(s) x ({text}) B"),
-        Term(
-            "activations: ends and backward",
-            "update",
-            n * (2 * norm + 2 * d * I),
-            f"{n:,} tokens x {2 * norm + 2 * d * I:,} B",
-        ),
-    ]
+    ends = norm + d * H
+    back = 2 * d * I + (8 * H if d == 2 else 0)
+    terms = [Term("last norm and hidden states", "kept", n * ends, f"{n:,} tokens x {ends:,} B")]
     if setup.checkpointing:
         kept = n * shape.layers * H * d
-        terms.insert(0, Term("checkpoints", "update", kept, f"{n:,} tokens x {shape.layers} layers x {H:,} x {d} B"))
+        terms.append(Term("checkpoints", "kept", kept, f"{n:,} tokens x {shape.layers} layers x {H:,} x {d} B"))
+        terms.append(Term("activations of a layer", "backward", n * token, f"{n:,} tokens x ({text}) B"))
+    else:
+        kept = n * shape.layers * token
+        terms.append(Term("activations", "kept", kept, f"{n:,} tokens x {shape.layers} layers x ({text}) B"))
+    terms.append(Term("gradients of activations", "backward", n * back, f"{n:,} tokens x {back:,} B"))
     if setup.attention == "sdpa":
-        terms.append(Term("attention mask", "update", b * S * S, f"{b} x {S:,}^2 x 1 B"))
+        terms.append(Term("attention mask", "kept", b * S * S, f"{b} x {S:,}^2 x 1 B"))
     if setup.zero.stage is None and setup.state_bytes > d:
         inner = sum(count * inputs * outputs for count, inputs, outputs in shape.matrices.values())
-        terms.append(Term("16-bit copies under autocast", "update", d * inner, f"{d} B x {inner / 1e6:,.1f}M"))
+        terms.append(Term("16-bit copies under autocast", "kept", d * inner, f"{d} B x {inner / 1e6:,.1f}M"))
     return terms
 
 
@@ -168,7 +163,7 @@ def _logits(setup: Setup, on_gpu: bool) -> list[Term]:
     length = setup.lengths.completion if on_gpu and setup.method == "grpo" else setup.lengths.total
     n = b * length
     if setup.full_logits:
-        return [Term("logits, whole", "update", n * V * (2 * d + 8), f"{n:,} tokens x {V:,} x (2 x {d} + 8) B")]
+        return [Term("logits, whole", "loss", n * V * (2 * d + 8), f"{n:,} tokens x {V:,} x (2 x {d} + 8) B")]
     tokens = min(n, TILE_TOKENS)
     size, text = tokens * TILE_VOCAB * d, f"{tokens:,} x {TILE_VOCAB:,} x {d} B"
     if not on_gpu:
@@ -176,16 +171,16 @@ def _logits(setup: Setup, on_gpu: bool) -> list[Term]:
         text += f" + {CPU_TILE_COPIES} x {tokens:,} x {min(V, TILE_VOCAB):,} x 4 B"
     cast = d if d < 4 else 0
     terms = [
-        Term("logits, one tile", "update", size, text),
+        Term("logits, one tile", "loss", size, text),
         Term(
             "output layer: hidden states",
-            "update",
+            "loss",
             n * H * (4 + d + cast),
             f"{n:,} tokens x {H:,} x (4 + {d + cast}) B",
         ),
     ]
     if setup.adapter is None or setup.adapter.head:
-        terms.append(Term("output layer: gradient", "update", V * H * (4 + cast), f"{V:,} x {H:,} x (4 + {cast}) B"))
+        terms.append(Term("output layer: gradient", "loss", V * H * (4 + cast), f"{V:,} x {H:,} x (4 + {cast}) B"))
     return terms
 
 

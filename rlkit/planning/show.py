@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rlkit.planning.choose import Choice, keys_of
-from rlkit.planning.memory import GIB, MOMENTS
+from rlkit.planning.lengths import Lengths
+from rlkit.planning.setup import Setup
 from rlkit.planning.shapes import FAMILIES
+from rlkit.planning.term import GIB, MOMENTS
 
 if TYPE_CHECKING:
     from rlkit.plan import Report
@@ -28,8 +30,7 @@ def show(name: str, report: Report) -> None:
         f"{machines} GPU(s) of {room.gpu / GIB:g} GiB"
     )
     console.print(
-        f"prompts of up to {lengths.prompt:,} and completions of up to {lengths.completion:,} tokens ({lengths.told}); "
-        f"{setup.sequences} sequence(s) a forward pass on a GPU, {setup.weight_bytes * 8}-bit weights",
+        f"{_lengths(lengths)} ({lengths.told}); {setup.sequences} sequence(s) a forward pass on a GPU; {_weights(setup)}",
         markup=False,
     )
     if shape.model_type not in FAMILIES:
@@ -40,6 +41,18 @@ def show(name: str, report: Report) -> None:
     _choices(console, report)
     _verdict(console, report)
     _work(console, report)
+
+
+def _lengths(lengths: Lengths) -> str:
+    if not lengths.completion:
+        return f"sequences of up to {lengths.prompt:,} tokens"
+    return f"prompts of up to {lengths.prompt:,} and completions of up to {lengths.completion:,} tokens"
+
+
+def _weights(setup: Setup) -> str:
+    stored = setup.weight_bytes if setup.zero.stage is not None else setup.state_bytes
+    computes = f", computing in {8 * setup.weight_bytes}" if stored != setup.weight_bytes else ""
+    return f"weights of {8 * stored} bits{computes}"
 
 
 def _terms(console: Any, report: Report) -> None:
@@ -60,9 +73,10 @@ def _terms(console: Any, report: Report) -> None:
                 table.add_row(term.name, moment, f"{term.bytes / GIB:,.2f}", term.formula)
     console.print()
     console.print(table)
-    busier = max(("update", "generation", "step"), key=counted.at)
+    busiest = counted.busiest()
+    kept = f"{counted.at('kept') / GIB:,.1f} kept + " if busiest in ("loss", "backward") else ""
     console.print(
-        f"together: {counted.at('resident') / GIB:,.1f} resident + {counted.at(busier) / GIB:,.1f} in the {busier} = "
+        f"most in the moment `{busiest}`: {counted.at('resident') / GIB:,.1f} resident + {kept}{counted.at(busiest) / GIB:,.1f} = "
         f"{counted.gpu / GIB:,.1f} GiB of {report.room.usable / GIB:,.1f} ({report.room.gpu / GIB:g} less a margin of "
         f"{report.room.margin:.0%}); host {counted.host / GIB:,.0f} GiB"
     )

@@ -8,6 +8,7 @@ counts and bytes; knows no activations.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from rlkit.config import Config
 from rlkit.errors import ConfigError, nearest
 from rlkit.plain import plain
+from rlkit.planning.term import GIB, Term
 
 HOST_FACTOR = 1.5  # what DeepSpeed's estimators add for buffers on the host
 MASTER_BYTES, ADAM_BYTES, GRADIENT32_BYTES = 4, 8, 4  # 32-bit copy, two moments, 32-bit gradients at the step
@@ -104,14 +106,15 @@ def _count(value: Any) -> int | None:
 
 @dataclass(frozen=True)
 class States:
-    """Bytes per GPU of every kind of state, by name, and bytes per host."""
+    """What a GPU holds of the states, term by term, and the bytes of a host."""
 
-    terms: Mapping[str, tuple[int, str]]  # name -> (bytes, formula)
+    terms: tuple[Term, ...]
     host: int
 
     @property
     def gpu(self) -> int:
-        return sum(size for size, _ in self.terms.values())
+        """Bytes at the optimizer's step, when a GPU holds most of them."""
+        return sum(term.bytes for term in self.terms)
 
 
 def model_states(
@@ -126,50 +129,47 @@ def model_states(
     >>> model_states(Zero(2), 1_000_000, 0, 0, gpus=8).gpu
     4250000
     """
-    world = gpus * nodes
-    weights, optimizer = weight_bytes, MASTER_BYTES + ADAM_BYTES
-    gradients = weight_bytes
-    step = GRADIENT32_BYTES if weight_bytes == 2 else 0
-    T = trainable
-    name = f"{T / 1e6:,.1f}M trained"
+    T, d, world = trainable, weight_bytes, gpus * nodes
+    found: list[Term] = []
+
+    def add(name: str, bytes_each: int, count: int, split: int = 1, moment: str = "resident", note: str = "") -> None:
+        over = f" / {split}" if split > 1 else ""
+        found.append(
+            Term(name, moment, bytes_each * count // split, f"{bytes_each} B x {count / 1e6:,.1f}M{over}{note}")
+        )
+
     if zero.stage is None:
-        terms = {
-            "weights": (weights * T, f"{weights} B x {name}"),
-            "gradients": (gradients * T, f"{gradients} B x {name}"),
-            "Adam moments": (2 * weights * T, f"2 x {weights} B x {name}"),
-        }
+        add("weights", d, T)
+        add("gradients", d, T)
+        add("Adam's two moments", 2 * d, T)
         if world > 1:
-            terms["DDP buckets"] = (gradients * T, f"{gradients} B x {name}, a copy of the gradients")
-        return States(_with_frozen(terms, frozen_bytes, 1), _loading(T, frozen_bytes, gpus))
-    split_states = world if zero.stage >= 1 else 1
-    split_gradients = world if zero.stage >= 2 else 1
+            add("DDP buckets", d, T, note=", a copy of the gradients")
+        _add_frozen(found, frozen_bytes, 1)
+        return States(tuple(found), _loading(T, frozen_bytes, gpus))
+    by_state = world if zero.stage >= 1 else 1
     if zero.stage == 3:
-        terms = {"largest module, gathered": (4 * largest, f"4 B x {largest / 1e6:,.1f}M")}
+        add("largest module, gathered", 4, largest)
         if not zero.parameters:
-            terms["weights"] = (weights * T // world, f"{weights} B x {name} / {world}")
+            add("weights", d, T, world)
     else:
-        terms = {"weights": (weights * T, f"{weights} B x {name}")}
-    # At stage 3 the estimators count 18 bytes in all: the gradients' 16-bit copy takes the place of the weights' one.
-    held = step + (0 if zero.stage == 3 and weight_bytes == 2 else gradients)
-    if zero.stage < 2 and not zero.optimizer:
-        terms["gradients"] = (gradients * T, f"{gradients} B x {name}")
-        if step:
-            terms["32-bit gradients at the step"] = (step * T // split_states, f"{step} B x {name} / {split_states}")
-    elif zero.stage < 2:
-        terms["gradients"] = (gradients * T, f"{gradients} B x {name}")
-    elif not zero.optimizer:
-        terms["gradients"] = (held * T // split_gradients, f"{held} B x {name} / {split_gradients}")
+        add("weights", d, T)
+    if zero.stage < 2:
+        add("gradients", d, T)
+    elif zero.stage == 2 and not zero.optimizer:
+        add("gradients", d, T, world)
     if not zero.optimizer:
-        terms["master weights and Adam"] = (optimizer * T // split_states, f"{optimizer} B x {name} / {split_states}")
-    split_frozen = world if zero.stage == 3 else 1
-    on_gpu = 0 if zero.parameters else frozen_bytes
-    return States(_with_frozen(terms, on_gpu, split_frozen), _host(zero, T, frozen_bytes, largest, gpus, nodes))
+        add("master weights and Adam", MASTER_BYTES + ADAM_BYTES, T, by_state)
+        if d == 2:
+            add("32-bit gradients", GRADIENT32_BYTES, T, by_state, moment="step")
+    if not zero.parameters:
+        _add_frozen(found, frozen_bytes, world if zero.stage == 3 else 1)
+    return States(tuple(found), _host(zero, T, frozen_bytes, largest, gpus, nodes))
 
 
-def _with_frozen(terms: dict[str, tuple[int, str]], frozen: int, split: int) -> dict[str, tuple[int, str]]:
+def _add_frozen(found: list[Term], frozen: int, split: int) -> None:
     if frozen:
-        terms["frozen weights"] = (frozen // split, f"{frozen / 2**30:,.2f} GiB / {split}")
-    return terms
+        over = f" / {split}" if split > 1 else ""
+        found.append(Term("frozen weights", "resident", frozen // split, f"{frozen / GIB:,.2f} GiB{over}"))
 
 
 def _loading(trainable: int, frozen: int, gpus: int) -> int:
