@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from rlkit.training.stopping import EXIT_CODE
 pytestmark = pytest.mark.matrix
 KILLS, STEPS, SEED = 20, 48, "faults"
 STAGES = (0, 1, 2, 3)
+LONG = 30
 COLD_EVERY = 5  # every fifth launch is the `deepspeed` command itself, with its imports
 PAGE, RESULT = ROOT / "docs/faults.md", ROOT / "docs/faults.json"
 BEGIN, END = "<!-- measured by tests/matrix/test_faults.py -->\n", "<!-- end -->\n"
@@ -114,6 +116,32 @@ def launched(by: str, folder: Path, *arguments: str) -> Launch:
     return cold(folder, sys.executable, "-m", "rlkit", *arguments)
 
 
+def configured(by: str, folder: Path, name: str) -> Path:
+    """So many steps that a signal finds the run at work, and no checkpoint but the last that the config asks for."""
+    sizes = {"max_steps": LONG, "save_steps": LONG}
+    if by == "deepspeed":
+        return write_stage(folder, 2, name, **sizes)
+    return write_config(folder, name, **sizes, per_device_train_batch_size=8 if by == "alone" else 4)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, warm: WarmLauncher) -> Callable[[str], Path]:
+    """The run folder that a launcher leaves when nothing happens, made once."""
+    made: dict[str, Path] = {}
+
+    def of(by: str) -> Path:
+        if by not in made:
+            folder = tmp_path_factory.mktemp(by)
+            config = configured(by, folder, "whole")
+            launch = cold(folder, sys.executable, "-m", "rlkit", "train", str(config)) if by == "alone" else None
+            launch = launch or warm.launch(folder, "train", str(config))
+            assert launch.wait() == 0, launch.output()[-3000:]
+            made[by] = folder / "whole"
+        return made[by]
+
+    return of
+
+
 @pytest.mark.parametrize(
     ("by", "to", "number", "code"),
     [
@@ -125,35 +153,31 @@ def launched(by: str, folder: Path, *arguments: str) -> Launch:
         ("alone", "the command", signal.SIGUSR1, EXIT_CODE),
     ],
 )
-def test_a_signal_saves(by: str, to: str, number: int, code: int, tmp_path: Path) -> None:
+def test_a_signal_saves(
+    by: str, to: str, number: int, code: int, tmp_path: Path, uninterrupted: Callable[[str], Path], warm: WarmLauncher
+) -> None:
     """Whoever is signalled: a checkpoint after one more step on all processes, and the same command goes on from it."""
-    stage = {} if by == "alone" else {"per_device_train_batch_size": 4}
-    sizes = {"max_steps": 40, "save_steps": 40, **stage}
-    if by == "deepspeed":
-        whole, stopped = (write_stage(tmp_path, 2, name, max_steps=40, save_steps=40) for name in ("whole", "stopped"))
-    else:
-        whole, stopped = (write_config(tmp_path, name, **sizes) for name in ("whole", "stopped"))
-    run = tmp_path / "stopped"
-    launch = launched(by, tmp_path, "train", str(stopped))
+    config, run = configured(by, tmp_path, "stopped"), tmp_path / "stopped"
+    launch = launched(by, tmp_path, "train", str(config))
     until(lambda: last_step(run) >= 3 or not launch.runs(), "step 3")
     ranks = launch.ranks()
     targets = {
         "a rank": [rank.pid for rank in ranks[1:2]],
         "the command": [launch.pid],
-        "everyone": [*(rank.pid for rank in ranks), *({rank.ppid() for rank in ranks}), launch.pid],
+        "everyone": [*(rank.pid for rank in ranks), *{rank.ppid() for rank in ranks}, launch.pid],
     }[to]
     at = last_step(run)
     for pid in targets:
         os.kill(pid, number)
     assert launch.wait() == code, launch.output()[-3000:]
-    again = launched(by, tmp_path, "train", str(stopped))  # waits for processes that outlive their launcher
+    # Waits for processes that outlive their launcher. DeepSpeed's is warm here, its command is what has been signalled.
+    start = warm.launch if by == "deepspeed" else partial(launched, by)
+    again = start(tmp_path, "train", str(config))
     assert again.wait() == 0, again.output()[-3000:]
-    stops = [step_of(checkpoint) or 0 for checkpoint in marked(run) if step_of(checkpoint) != 40]
+    stops = [step_of(checkpoint) or 0 for checkpoint in marked(run) if step_of(checkpoint) != LONG]
     assert len(stops) == 1
-    assert at <= stops[0] < 40
-    other = launched(by, tmp_path, "train", str(whole))
-    assert other.wait() == 0, other.output()[-3000:]
-    assert differences(tmp_path / "whole", run) == SAME
+    assert at <= stops[0] < LONG
+    assert differences(uninterrupted(by), run) == SAME
 
 
 def test_a_full_disk(tmp_path: Path, warm: WarmLauncher) -> None:
