@@ -169,7 +169,10 @@ def check_room(prompt_tokens: int, new_tokens: int, window: int | None, name: st
 
 def _unloadable(place: str, what: str, error: Exception) -> ConfigError:
     reason = " ".join(str(error).split())
+    path = Path(place)
+    folders = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
+    here = "" if path.exists() else f" There is no such folder here either.{nearest(path.name, folders)}"
     return ConfigError(
         f"model_name_or_path: no {what} can be loaded from {place!r} ({reason:.300}); name a run's folder, a model's "
-        "folder or a model on the hub."
+        f"folder or a model on the hub.{here}"
     )

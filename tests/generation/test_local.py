@@ -203,11 +203,15 @@ def test_wrong_settings_are_named_before_any_weights(folder: Path, options: dict
         list(local(folder, **options).complete([ask(1)]))
 
 
-def test_what_is_no_model_is_named(tmp_path: Path, folder: Path) -> None:
+def test_what_is_no_model_is_named(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs" / "care").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"Did you mean 'care'"):
         list(local(tmp_path / "runs" / "caer").complete([ask(1)]))
     (tmp_path / "runs" / "care" / "config.yaml").write_text("method: grpo\n")
+    monkeypatch.chdir(tmp_path / "runs")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # nobody waits for the hub
+    with pytest.raises(ConfigError, match=r"There is no such folder here either\. Did you mean 'care'"):
+        _ = Local("caer").tokenizer  # a name without a folder may be one of the hub
     with pytest.raises(ConfigError, match="its training has not ended"):
         list(local(tmp_path / "runs" / "care").complete([ask(1)]))
     bare = tmp_path / "bare"
