@@ -107,6 +107,18 @@ class Weighted:
             scores.append(Score(self._total(parts), parts, math.fsum(best), errors, (samples[i], self)))
         return scores
 
+    def of_parts(
+        self, sample: Sample, parts: Mapping[str, float | None], errors: Mapping[str, str] | None = None
+    ) -> Score:
+        """The score of a sample whose parts have been judged elsewhere, each under its name.
+
+        >>> from rewards import exact_match
+        >>> weighted(right=(0.5, exact_match())).of_parts(Sample(golds="Rome"), {"right": 1.0}).total
+        0.5
+        """
+        ordered = {name: parts[name] for name in self.parts}
+        return Score(self._total(ordered), ordered, self.maximum(sample), dict(errors or {}))
+
     def maximum(self, sample: Sample) -> float:
         """The most that any completion of this row can earn: the weighted best of every part that applies."""
         return math.fsum(weight * self.best(name, sample) for name, weight in self.weights.items())

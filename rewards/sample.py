@@ -156,6 +156,10 @@ class Sample:
         rest = {key: value for key, value in record.items() if key not in _FIELDS}
         return cls(**known, columns=rest)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What this process has parsed is not copied: another one is to find it by its own code.
+        return {name: self.__dict__[name] for name in (*_FIELDS, "columns")}
+
     def with_completion(self, completion: str) -> Sample:
         """The same row with another completion."""
         return replace(self, completion=completion)

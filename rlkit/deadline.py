@@ -36,6 +36,9 @@ def deadline(seconds: float, message: str, last_words: Callable[[], None] | None
     rewards.errors.RewardError: it takes too long
     """
 
+    if seconds <= 0:
+        raise RewardError(message)
+
     def ring(number: int, frame: Any) -> None:
         raise OutOfTime(message)
 

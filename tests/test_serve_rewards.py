@@ -26,7 +26,8 @@ from rlkit.serving.bodies import BadBody
 pytest.importorskip("aiohttp", reason="the extra 'serve' is not installed")
 from serving_for_tests import obeys, record, running_scorer
 
-from rlkit.serving.pool import CHUNK_ROWS, Pool
+from rlkit.serving.pool import Pool
+from rlkit.workers import CHUNK_JOBS
 
 REWARD = presets.care()
 OBEYS = weighted(obeys=(1.0, obeys))
@@ -268,12 +269,12 @@ def test_an_idle_process_that_is_killed_is_replaced(obeying):
 
 
 def test_a_deadline_costs_the_rows_that_are_late_only():
-    rows = [record(i) for i in range(2 * CHUNK_ROWS)]
+    rows = [record(i) for i in range(2 * CHUNK_JOBS)]
     rows[1]["completion"] = "sleep 0.1"  # what is slow is handed over when it is done
     rows[3]["completion"] = "sleep 1000"
     with running_scorer(OBEYS, workers=2, deadline_seconds=4.0) as running:
         scores = running.scores(rows)
-        assert [i for i, score in enumerate(scores) if "error" in score] == list(range(2, CHUNK_ROWS))
+        assert [i for i, score in enumerate(scores) if "error" in score] == list(range(2, CHUNK_JOBS))
         assert scores[2]["error"].startswith("row 3: not scored within 4 s, the deadline of a request")
 
 
@@ -424,11 +425,11 @@ def test_a_small_batch_is_shared_out_among_all_processes():
     pool = Pool(OBEYS, 3)
     given = []
 
-    async def chunk(rows, deadline, seconds):
+    async def chunk(rows, deadline):
         given.append([place for place, _ in rows])
         return [b"%d" % place for place, _ in rows]
 
-    pool._score_chunk = chunk
+    pool._chunk = chunk
     assert asyncio.run(pool.score([(i, b"") for i in range(1, 8)], 1.0)) == [b"%d" % i for i in range(1, 8)]
     assert given == [[1, 2, 3], [4, 5, 6], [7]]
 

@@ -79,4 +79,7 @@ def train_grpo(
     )
     complete_head(trainer.model)
     common.quiet(trainer)
-    common.finish(trainer, run, planned.facts, {} if watch is None else watch.outcome)
+    try:
+        common.finish(trainer, run, planned.facts, {} if watch is None else watch.outcome)
+    finally:
+        scorer.close()
