@@ -93,6 +93,11 @@ VERBS = {
         "one question about one memory: candidate sessions, what the model selects, its answer",
         'rlkit ask --memory locomo.json --question "When did Ann move?" --model runs/memory_t1',
     ),
+    "completion": (
+        "rlkit.completion",
+        "a script that completes verbs, options and files in the shell",
+        "rlkit completion bash > ~/.local/share/bash-completion/completions/rlkit",
+    ),
 }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +68,14 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
         f"{sys.executable} -m rlkit --help | head -n 1", shell=True, capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_page_of_the_command_line_is_the_command_line() -> None:
+    """Every verb once, and --json exactly where the page says that there is something to print."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "command_line.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `([\w-]+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE))
+    assert list(told) == list(cli.VERBS)
+    for verb, about in told.items():
+        parser = argparse.ArgumentParser()
+        importlib.import_module(cli.VERBS[verb][0]).add_arguments(parser)
+        assert ("--json" in parser.format_help()) == (not about.startswith("no")), verb

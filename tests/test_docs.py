@@ -73,6 +73,7 @@ def commands(page: Path) -> list[list[str]]:
     for block in blocks(page, "bash"):
         for line in block.splitlines():
             words = shlex.split(line, comments=True)
+            words = words[: words.index(">")] if ">" in words else words
             if words and words[0] in ("rlkit", "deepspeed", "torchrun") and "rlkit" in words:
                 found.append(words[words.index("rlkit") + 1 :])
     return found
