@@ -103,6 +103,15 @@ def test_facts_are_the_rewards_own_measures_whatever_was_asked_before():
             assert METRICS[f"evidence_{measure}"](sample) == fact_coverage(measure)(sample)
 
 
+def test_quotes_are_looked_up_once_for_all_three_measures(monkeypatch):
+    looked_up = []
+    judged = fact_coverage.judged
+    monkeypatch.setattr(fact_coverage, "judged", lambda part, sample: looked_up.append(sample) or judged(part, sample))
+    sample = quoting(FACTS[0])
+    assert [METRICS[f"evidence_{measure}"](sample) for measure in ("precision", "recall", "f1")] == [1.0, 0.5, 2 / 3]
+    assert looked_up == [sample]
+
+
 def selecting(*names, evidence=("session_1", "session_2")):
     output = json.dumps({"selected_memory": list(names), "answer": "B"})
     return Sample(task="memory_t1", evidence=evidence, golds="B", completion=output)

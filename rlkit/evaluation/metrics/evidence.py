@@ -19,7 +19,7 @@ from rewards.temporal import temporal_consistency
 from rlkit.evaluation.metrics.answers import is_memory
 
 MAX_WORDS = 10_000  # of the quotes of one completion; comparing more takes long and cannot raise a score
-_PRECISION, _RECALL = fact_coverage("precision"), fact_coverage("recall")
+_COVERAGE = fact_coverage()
 _JACCARD = jaccard_evidence()
 _TEMPORAL = temporal_consistency()
 
@@ -45,7 +45,7 @@ class evidence_facts:
     def __call__(self, sample: Sample) -> float | None:
         if not _has_facts(sample):
             return None
-        precision, recall = _coverage(sample)
+        precision, recall = _precision_recall(sample)
         if self.measure == "f1":
             return 2 * precision * recall / (precision + recall) if precision and recall else 0.0
         return precision if self.measure == "precision" else recall
@@ -217,12 +217,13 @@ def _has_facts(sample: Sample) -> bool:
 _last: tuple[Sample, tuple[float, float]] | None = None
 
 
-def _coverage(sample: Sample) -> tuple[float, float]:
-    """Precision and recall; three metrics ask for them, one after the other, and finding the quotes takes longest."""
+def _precision_recall(sample: Sample) -> tuple[float, float]:
+    """Of the labelled facts; three metrics ask for both, one after the other, and finding the quotes takes longest."""
     global _last
     known = _last
     if known is None or known[0] is not sample:
-        known = _last = (sample, (_PRECISION(sample) or 0.0, _RECALL(sample) or 0.0))
+        found = _COVERAGE.judged(sample) if sample.care.spans else None
+        known = _last = (sample, (found.precision, found.recall) if found else (0.0, 0.0))
     return known[1]
 
 
