@@ -24,6 +24,7 @@ const Browser = {
     const alarms = report.runs.flatMap((run, i) => run.alarms.map((alarm, j) => [`${i}/${j}`, `${report.runs.length > 1 ? `${run.label}: ` : ""}${alarm.kind.replaceAll("_", " ")}, step ${alarm.step}`]));
     const known = c.total.filter((value) => value !== null);
     const bounds = known.length ? [known.reduce((a, b) => Math.min(a, b)), known.reduce((a, b) => Math.max(a, b))] : [0, 1];
+    this.bounds = [Math.min(0, bounds[0]), Math.max(bounds[1], ...c.maximum.slice(0, 1))];
     this.form = make("form", { class: "card filters print-no", role: "search", "aria-label": "Filter completions", on: { submit: (event) => event.preventDefault(), input: () => this.filterSoon(), reset: () => setTimeout(() => this.filter()) } },
       report.runs.length > 1 ? select("run", "Run", [["", "all"], ...report.runs.map((run, i) => [i, run.label])]) : null,
       range("step", "Step", steps[0], steps[1], 1),
@@ -141,7 +142,7 @@ const Browser = {
     this.list.replaceChildren(...this.found.slice(this.first, end).map((i) => {
       const excerpt = make("span", { class: "excerpt", text: "…" });
       Store.text(i).then((text) => { excerpt.textContent = visible(text.slice(0, 220)); });
-      const share = c.total[i] === null || c.maximum[i] <= 0 ? 0 : Math.max(0, c.total[i] / c.maximum[i]);
+      const share = c.total[i] === null ? 0 : (c.total[i] - this.bounds[0]) / (this.bounds[1] - this.bounds[0] || 1);
       const marks = [["verbatim", "✓"], ["fuzzy", "≈"], ["missing", "✗"]].filter(([kind]) => c[kind][i]).map(([kind, sign]) => make("span", { class: `count ${kind}`, title: `${c[kind][i]} ${KINDS[kind]}`, "aria-label": `${plural(c[kind][i], "quote")} ${KINDS[kind]}` }, `${sign}${c[kind][i]}`));
       return make("li", {}, make("button", { type: "button", class: "entry", "data-at": i, "aria-current": i === this.current ? "true" : null, on: { click: () => this.show(i) } },
         make("span", { class: "line" }, several ? make("span", { class: `swatch c${c.run[i] % 8}` }) : null, make("span", { class: "quiet", text: `step ${count(c.step[i])}` }), make("span", { class: "quiet source", text: Store.index.sources[c.source[i]] }), marks,

@@ -28,7 +28,7 @@ const Charts = {
   card(chart, report) {
     const several = report.runs.length > 1;
     const title = make("h4", { text: chart.title });
-    const card = make("figure", { class: "card chart", "data-chart": chart.id }, make("figcaption", {}, title, make("p", { class: "quiet", text: chart.about })));
+    const card = make("figure", { class: "card chart", "data-chart": chart.id }, make("figcaption", {}, title, make("p", { class: "quiet", text: chart.about + (chart.series.some((one) => one.dash && !one.of) ? " Dashed: held-out rows." : "") })));
     if (!chart.series.length) {
       card.classList.add("empty");
       card.append(make("p", { class: "quiet", text: `Not here: ${chart.absent}.` }));
@@ -152,8 +152,6 @@ const Charts = {
     const plot = view.plot;
     if (!plot) return;
     if (!view.legend.childElementCount) {
-      const step = make("li", { class: "step" });
-      view.legend.append(step);
       for (const line of view.lines) {
         const swatch = make("span", { class: `swatch c${line.hue % 8}${line.dash || line.pattern.length ? " dashed" : ""}` });
         const button = make("button", { type: "button", "aria-pressed": "true", title: "Show or hide this line", on: { click: () => {
@@ -162,15 +160,16 @@ const Charts = {
         } } }, swatch, make("span", { text: line.label }), make("output"));
         view.legend.append(make("li", {}, button));
       }
+      view.legend.append(make("li", { class: "step" }));
     }
     const items = [...view.legend.children];
-    items[0].textContent = at === null || at === undefined ? "" : `step ${count(plot.data[0][at])}`;
+    items[items.length - 1].textContent = at === null || at === undefined ? "" : `step ${count(plot.data[0][at])}`;
     view.lines.forEach((line, i) => {
       const values = plot.data[line.at];
       let value = at === null || at === undefined ? null : values[at];
       if (at === null || at === undefined) for (let j = values.length - 1; j >= 0 && value === null; j--) value = values[j];
       const shown = !this.hidden.has(line.run) && !view.off.has(line.i);
-      const button = items[i + 1].firstChild;
+      const button = items[i].firstChild;
       button.setAttribute("aria-pressed", String(shown));
       button.lastChild.textContent = value === null || value === undefined ? "" : view.chart.share ? `${number(value * 100, 1)}%` : number(value);
     });

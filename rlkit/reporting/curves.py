@@ -50,7 +50,7 @@ def _matching(pattern: str) -> Callable[[Iterable[str]], list[tuple[str, str]]]:
 
 
 CHARTS = (
-    Chart("reward", "Reward", "Reward", "Mean total of a batch. Dashed: held-out rows.", _named(("reward", ""), ("eval_reward", "held out"))),
+    Chart("reward", "Reward", "Reward", "Mean total of a batch.", _named(("reward", ""), ("eval_reward", "held out"))),
     Chart("correct", "Reward", "Right answers", "Share that the run's own measure calls right, whatever the reward says.",
           _named(("watch/correct", ""), ("eval_watch/correct", "held out")), True, "the run is not watched (alarms: false)"),
     Chart("parts", "Reward", "{}", "Mean of this part before weighting; the band is one standard deviation.", _matching(r"rewards/(.+)/mean")),

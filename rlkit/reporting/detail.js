@@ -8,7 +8,7 @@ const Detail = {
     if (Browser.current !== at) return;
     const c = Store.index.columns, run = Report.runs[c.run[at]];
     const quotes = (told.quotes || []).map(([start, end, kind, similarity, place, changes, reason, same], i) => ({ i, start, end, kind, similarity, place, changes, reason, same }));
-    box.replaceChildren(
+    box.replaceChildren(...[
       this.head(at, run, row),
       make("div", { class: "question" }, make("h4", { text: "Question" }), make("p", { text: row.question || "(none)" }),
         make("p", { class: "quiet" }, "Gold answer: ", make("b", { text: row.golds.slice(0, 6).join(" | ") || "(none)" }), row.golds.length > 6 ? ` and ${row.golds.length - 6} more` : "")),
@@ -16,8 +16,8 @@ const Detail = {
       this.completion(text, quotes),
       row.sessions ? make("div", { class: "block" }, make("h4", { text: "Sessions" }), Timeline.draw(row, told.selected || [])) : null,
       row.context.length ? this.context(row, quotes) : null,
-      this.group(at));
-    box.scrollTop = 0;
+      this.group(at),
+    ].filter(Boolean));
   },
 
   head(at, run, row) {
@@ -44,7 +44,7 @@ const Detail = {
         const full = worth !== null && Math.abs(worth - best) < 1e-6;
         return make("tr", {}, make("th", { scope: "row", text: name }), make("td", { text: number(value) }), make("td", { text: number(weight) }),
           make("td", { class: worth === null ? "quiet" : full ? "good" : "short" }, worth === null ? "none" : number(worth), make("span", { class: "quiet", text: ` of ${number(best)}` })),
-          make("td", { class: "left why" }, make("ul", {}, reasons.map((text) => make("li", { text })))));
+          make("td", { class: "left why" }, reasons.length === 1 ? reasons[0] : make("ul", {}, reasons.map((text) => make("li", { text })))));
       })))));
   },
 
@@ -58,7 +58,7 @@ const Detail = {
     return make("div", { class: "block" }, make("h4", { text: "Completion" }),
       make("div", { class: "text completion", id: "completion-text", tabindex: "0" }, marked(text, marks)),
       quotes.length ? make("ul", { class: "keys" }, Object.keys(KINDS).filter((kind) => kinds.has(kind)).map((kind) => make("li", {}, make("mark", { class: `q ${kind}`, text: KINDS[kind] }))),
-        make("li", {}, make("mark", { class: "differs", text: "words that differ" })), make("li", {}, make("mark", { class: "gold", text: "gold evidence" }))) : null,
+        quotes.some((quote) => quote.changes.length) ? make("li", {}, make("mark", { class: "differs", text: "words that differ" })) : null) : null,
       quotes.length ? make("ol", { class: "quotes" }, quotes.map((quote) => make("li", { class: quote.kind },
         make("span", { class: `badge ${{ verbatim: "green", fuzzy: "amber", missing: "red" }[quote.kind]}`, text: KINDS[quote.kind] }), " ", make("span", { text: quote.reason }),
         quote.place ? [" ", make("button", { type: "button", class: "link print-no", text: "show", "aria-label": `Show the place of quote ${quote.i + 1}`, on: { click: () => this.reveal(quote) } })] : null))) : null);
@@ -88,6 +88,7 @@ const Detail = {
       row.context.map(([title, text], i) => make("details", { id: `passage-${i}`, class: marks[i].length ? "passage told" : "passage", open: marks[i].length > 0 || row.context.length <= 3 },
         make("summary", {}, make("b", { text: String(i + 1) }), " ", make("span", { text: title || `${text.slice(0, 70)}${text.length > 70 ? "…" : ""}` })),
         make("p", { class: "text", "data-passage": i }, marked(text, marks[i])))),
+      row.facts.length ? make("ul", { class: "keys" }, make("li", {}, make("mark", { class: "gold", text: "gold evidence" }))) : make("p", { class: "quiet", text: "The row labels no evidence." }),
       lost.length ? make("p", { class: "warn", text: `${plural(lost.length, "labelled fact")} ${lost.length === 1 ? "stands" : "stand"} in no passage: ${lost.map(([text]) => `“${text.slice(0, 120)}”`).join(", ")}` }) : null);
   },
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from rlkit.errors import DataError, RlkitError
+from rlkit.errors import ConfigError, DataError, RlkitError
 from rlkit.evaluation.published import published_table
 from rlkit.evaluation.results import Results, read
 from rlkit.evaluation.tables import headline_table
@@ -82,7 +82,11 @@ def evaluations(folders: Sequence[Folder], more: Sequence[Path] = ()) -> tuple[l
         own = [(label, results[suite]) for label, results in found if suite in results]
         facts = own[0][1].facts
         for key in dict.fromkeys(key for _, result in own for key in (result.facts["published"] or [None])):
-            published = key and published_table(key)
+            try:
+                published = key and published_table(key)
+            except ConfigError as error:  # results of another version
+                notes.append(str(error))
+                continue
             title = facts["title"] if key is None else f"{facts['title']}: {published.title}"
             runs = {label: result.cells for label, result in own}
             for label, result in own:

@@ -40,8 +40,8 @@ const Overview = {
     const drops = (values) => Object.entries(values).map(([reason, rows]) => `${reason}: ${rows === null ? "?" : count(rows)}`).join("; ");
     return make("details", { class: "card" }, make("summary", { text: several ? `${run.label}: config, data, seeds, versions` : "Config, data, seeds, versions" }),
       make("div", { class: "columns" },
-        make("div", {}, make("h4", { text: "Reward" }), run.rewards.length ? make("table", {}, make("thead", {}, make("tr", {}, ["part", "weight", "what"].map((text) => make("th", { scope: "col", text })))),
-          make("tbody", {}, run.rewards.map((part) => make("tr", {}, make("th", { scope: "row", text: part.name }), make("td", { text: number(part.weight) }), make("td", { class: "left" }, make("code", { text: part.part })))))) : make("p", { class: "quiet", text: "None." }),
+        make("div", {}, make("h4", { text: "Reward" }), run.rewards.length ? make("div", { class: "scroll", tabindex: "0" }, make("table", {}, make("thead", {}, make("tr", {}, ["part", "weight", "what"].map((text) => make("th", { scope: "col", text })))),
+          make("tbody", {}, run.rewards.map((part) => make("tr", {}, make("th", { scope: "row", text: part.name }), make("td", { text: number(part.weight) }), make("td", { class: "left" }, make("code", { text: part.part }))))))) : make("p", { class: "quiet", text: "None." }),
           make("h4", { text: "Data" }), make("div", { class: "scroll", tabindex: "0" }, make("table", {}, make("thead", {}, make("tr", {}, ["source", "rows read", "kept", "left out", "noted"].map((text) => make("th", { scope: "col", text })))),
             make("tbody", {}, run.data.map((source) => make("tr", {}, make("th", { scope: "row", text: source.name, title: JSON.stringify(source.spec) }), make("td", { text: source.read === null ? "?" : count(source.read) }),
               make("td", { text: source.kept === null || source.kept === undefined ? "?" : count(source.kept) }), make("td", { class: "left", text: drops(source.dropped) || "none" }), make("td", { class: "left", text: drops(source.noted) })))))),
