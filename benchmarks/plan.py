@@ -335,7 +335,8 @@ def main() -> None:
     for name in args.cases:
         with tempfile.TemporaryDirectory() as folder:
             config, held = kept_case(name, args.keep, Path(folder))
-        for row in compare(name, config, held):
+            rows = compare(name, config, held)
+        for row in rows:
             cells = (f"{row.predicted / MB:,.1f}", f"{row.measured / MB:,.1f}", f"{row.error:+.0%}")
             if args.markdown:
                 print(f"| {row.case} | {row.term} | {' | '.join(cells)} |", flush=True)

@@ -56,20 +56,22 @@ class Shape:
         return self.kv_heads * self.head_dim
 
 
-def shape_of(config: Config, given: str | None = None) -> Shape:
+def shape_of(config: Config, given: str | None = None, build: bool = True) -> Shape:
     """The shape of the model that a config starts from, or of the one that `given` names (a table entry, folder or file).
 
-    Raises `ConfigError` where neither this machine nor the table knows it, with the ways out.
+    Raises `ConfigError` where neither this machine nor the table knows it, with the ways out, and with `build` false
+    for a family that is not counted in closed form.
     """
     if given is not None:
-        return _named(given, f"--shape: {given!r}")
+        return _named(given, f"--shape: {given!r}", build)
     if config.scratch is not None:
-        return read_shape({"vocab_size": SCRATCH_VOCAB_TOKENS, **plain(config.scratch)}, "scratch", "scratch")
+        values = {"vocab_size": SCRATCH_VOCAB_TOKENS, **plain(config.scratch)}
+        return read_shape(values, "scratch", "scratch", build)
     name = str(config.model["model_name_or_path"])
-    return _named(name, f"model.model_name_or_path: {name!r}")
+    return _named(name, f"model.model_name_or_path: {name!r}", build)
 
 
-def read_shape(values: Mapping[str, Any], name: str, where: str) -> Shape:
+def read_shape(values: Mapping[str, Any], name: str, where: str, build: bool = True) -> Shape:
     """The shape in the fields of a `config.json`; raises `ConfigError` for fields that describe no decoder.
 
     >>> read_shape({"model_type": "llama", "vocab_size": 100, "hidden_size": 8, "intermediate_size": 16,
@@ -78,6 +80,10 @@ def read_shape(values: Mapping[str, Any], name: str, where: str) -> Shape:
     """
     kind = values.get("model_type", "qwen2")
     if kind not in FAMILIES:
+        if not build:
+            raise ConfigError(
+                f"{where}: model type {kind!r} is counted by building it; known without: {', '.join(FAMILIES)}."
+            )
         return _on_meta(kind, values, name, where)
     given: dict[str, Any] = {"num_key_value_heads": values.get("num_attention_heads"), **values}
     get = given.get
@@ -104,8 +110,8 @@ def read_shape(values: Mapping[str, Any], name: str, where: str) -> Shape:
         biased = (("q_proj", "k_proj", "v_proj", "o_proj") if get("attention_bias") else ()) + (
             ("gate_proj", "up_proj", "down_proj") if get("mlp_bias") and kind == "llama" else ()
         )
-    layer = sum(inputs * outputs for inputs, outputs in sides.values()) + sum(sides[name][1] for name in biased)
-    layer += 2 * hidden + (2 * head_dim if kind == "qwen3" else 0)
+    sizes = [inputs * outputs + outputs * (name in biased) for name, (inputs, outputs) in sides.items()]
+    layer = sum(sizes) + 2 * hidden + (2 * head_dim if kind == "qwen3" else 0)
     tied = bool(get("tie_word_embeddings", False))
     return Shape(
         name=name,
@@ -120,7 +126,7 @@ def read_shape(values: Mapping[str, Any], name: str, where: str) -> Shape:
         positions=get("max_position_embeddings"),
         tied=tied,
         parameters=vocab * hidden * (1 if tied else 2) + hidden + layers * layer,
-        largest=max(vocab * hidden, hidden * inner),
+        largest=max(vocab * hidden, *sizes),
         matrices={name: (layers, *pair) for name, pair in sides.items()},
     )
 
@@ -131,7 +137,7 @@ def known_shapes() -> dict[str, dict[str, Any]]:
     return json.loads(TABLE.read_text(encoding="utf-8"))
 
 
-def _named(name: str, where: str) -> Shape:
+def _named(name: str, where: str, build: bool) -> Shape:
     path = Path(name)
     file = path / "config.json" if path.is_dir() else path
     if file.is_file():
@@ -143,12 +149,12 @@ def _named(name: str, where: str) -> Shape:
             ) from error
         if not isinstance(values, dict):
             raise ConfigError(f"{where}: {file} holds {type(values).__name__}, but must be a model's config.json.")
-        return read_shape(values, name, where)
+        return read_shape(values, name, where, build)
     if name in known_shapes():
-        return read_shape(known_shapes()[name], name, where)
+        return read_shape(known_shapes()[name], name, where, build)
     cached = _cached(name)
     if cached is not None:
-        return read_shape(json.loads(cached.read_text(encoding="utf-8")), name, where)
+        return read_shape(json.loads(cached.read_text(encoding="utf-8")), name, where, build)
     raise ConfigError(
         f"{where}: is no folder with a config.json on this machine, not in its hub cache and not in the table of shapes, so "
         f"its parameters cannot be counted (nothing is downloaded); give --shape with a model of the same shape, a folder or a "
