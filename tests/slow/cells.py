@@ -45,15 +45,16 @@ class Cell:
 class Differences:
     """The largest differences between two runs: the loss and the gradient's norm of every step, and the final weights.
 
-    The loss is an absolute difference (that of GRPO is about 0), the norm a relative one.
+    The loss is an absolute difference (that of GRPO is about 0), the norm a relative one, and None under ZeRO-0, where
+    DeepSpeed tells no norm.
     """
 
     loss: float
-    gradient: float
+    gradient: float | None
     weights: float
 
 
-TOLERANCES = Differences(loss=2e-4, gradient=2e-3, weights=2e-3)
+TOLERANCES = Differences(loss=1e-5, gradient=1e-5, weights=1e-4)  # a step of Adam moves a weight by up to 1e-3
 
 
 class Ranks:
@@ -65,9 +66,11 @@ class Ranks:
         environ = environment(folder)
         self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ)
 
-    def close(self) -> None:
-        self.server.stdin.close()
-        self.server.wait(timeout=60)
+    def __enter__(self) -> Ranks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.communicate(timeout=60)
 
     def train(self, config: Path, processes: int | None = None) -> Path:
         """Train a config to its end and return the run folder; `None` processes is one without a launcher."""
@@ -76,7 +79,7 @@ class Ranks:
             "arguments": ["train", config.name],
             "processes": processes or 1,
             "port": free_port() if processes else None,
-            "variables": {"SAME_DRAWS": "1", "HF_DATASETS_CACHE": str(config.parent / "cache")},
+            "variables": {"SAME_DRAWS": "1"},
         }
         print(json.dumps(request), file=self.server.stdin, flush=True)
         codes = json.loads(self.server.stdout.readline())
@@ -89,7 +92,7 @@ def reference(ranks: Ranks, folder: Path, method: str, adapter: str) -> Path:
     return ranks.train(_config(folder, method, adapter))
 
 
-def run(ranks: Ranks, folder: Path, cell: Cell) -> Path:
+def run_cell(ranks: Ranks, folder: Path, cell: Cell) -> Path:
     """The run folder of a cell; every process has left its digest beside it."""
     settings = json.loads((ROOT / f"configs/deepspeed/zero{max(cell.stage, 1)}.json").read_text())
     settings["zero_optimization"]["stage"] = cell.stage
@@ -117,14 +120,17 @@ def compare(cell: Cell, alone: Path, split: Path) -> Differences:
     assert _loaded(split) == ranks[0]["weights"], "what was saved is not what the processes held"
     return Differences(
         loss=max(abs(a["loss"] - b["loss"]) for a, b in zip(one, two, strict=True)),
-        gradient=max(abs(a["grad_norm"] / b["grad_norm"] - 1) for a, b in zip(one, two, strict=True)),
+        gradient=None
+        if cell.stage == 0
+        else max(abs(b["grad_norm"] / a["grad_norm"] - 1) for a, b in zip(one, two, strict=True)),
         weights=_distance(alone, split),
     )
 
 
 def check(found: Differences) -> None:
     for name, allowed in vars(TOLERANCES).items():
-        assert getattr(found, name) <= allowed, f"{name}: {getattr(found, name):.3g} over {allowed:.3g}"
+        value = getattr(found, name)
+        assert value is None or value <= allowed, f"{name}: {value:.3g} over {allowed:.3g}"
 
 
 def _loaded(run: Path) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -78,8 +79,16 @@ def serve() -> None:
     os.dup2(2, 1)
     for line in sys.stdin:
         request = json.loads(line)
-        ranks = [forked(request, rank) for rank in range(request["processes"])]
-        print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(rank, 0)[1]) for rank in ranks]), file=answers)
+        running = {forked(request, rank) for rank in range(request["processes"])}
+        codes = []
+        while running:
+            pid, status = os.wait()
+            running.discard(pid)
+            codes.append(os.waitstatus_to_exitcode(status))
+            if codes[-1]:  # the others would wait for it
+                for other in running:
+                    os.kill(other, signal.SIGKILL)
+        print(json.dumps(codes), file=answers)
 
 
 def forked(request: dict[str, Any], rank: int) -> int:
