@@ -13,7 +13,7 @@ from rlkit.config import Config
 from rlkit.runs import Run
 from rlkit.sources import Planned
 from rlkit.training import common
-from rlkit.training.callbacks import Journal, Progress
+from rlkit.training.callbacks import Progress
 from rlkit.training.tags import complete_head
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def sft_trainer(config: Config, run: Run, planned: Planned, model: str, tokenize
         args=args,
         train_dataset=conversations(planned),
         processing_class=tokenizer,
-        callbacks=[Journal(run, planned.facts), Progress("sft")],
+        callbacks=[common.journal(config, run, planned.facts), Progress("sft")],
         **adapter,
     )
     complete_head(trainer.model)
