@@ -338,6 +338,9 @@ def test_the_token_guards_all_but_health():
                 assert "token" in json.loads(answer)["error"]
             assert running.get("/metrics")[0] == 401
             assert running.get("/health")[0] == 200
+        for header, status in {"bearer s3cret": 200, "BEARER  s3cret": 200, "Basic s3cret": 401, "s3cret": 401}.items():
+            running.token = None
+            assert running.get("/metrics", headers={"Authorization": header})[0] == status, header
 
 
 def test_a_server_that_ends_answers_what_it_accepted_and_refuses_the_rest(tmp_path):

@@ -110,8 +110,9 @@ class Scorer:
     def _check_token(self, request: web.Request) -> None:
         if self._token is None:
             return
-        given = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), f"Bearer {self._token}".encode()):
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        right = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), self._token.encode())
+        if not right or scheme.lower() != "bearer":  # names of schemes have no case (RFC 9110)
             text = "the token is missing or wrong; send the header 'Authorization: Bearer TOKEN'."
             raise web.HTTPUnauthorized(text=text, headers={"WWW-Authenticate": "Bearer"})
 
@@ -250,7 +251,9 @@ async def serve(
         try:
             listener = await loop.create_server(lambda: scorer.watch(accept()), host, port, start_serving=False)
         except (OSError, OverflowError) as error:
-            raise RlkitError(f"cannot listen on {host} port {port}: {error}; choose another --port.") from error
+            raise RlkitError(
+                f"cannot listen on {host} port {port}: {error}; choose another --port or --host."
+            ) from error
         await pool.start()
         await listener.start_serving()
         signals = _on_signals(scorer.drain)

@@ -83,7 +83,7 @@ class Alarms:
         if options.probe is not None and options.probe.every_steps > options.window_steps:
             raise ConfigError(
                 f"{path}.probe.every_steps: is {options.probe.every_steps}, but a stretch of {options.window_steps} steps "
-                f"is judged by the probes in it; set it to {options.window_steps} or less, or raise {path}.window_steps."
+                f"is judged by the probes in it; set it to {options.window_steps} or less, or raise window_steps."
             )
         return options
 
