@@ -143,7 +143,10 @@ def finish(trainer: Any, run: Run, facts: Mapping[str, Any], outcome: Mapping[st
     trainer.add_callback(stop)
     checkpoint = processes.first(lambda: resumable(run, facts))
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        stop.asked.deaf(stopped=stop.at_step is not None)  # a training that fails does not come to its end
     if stop.at_step is not None and not outcome:
         processes.first(lambda: None)  # the first process has marked the checkpoint before any other leaves
         if processes.rank() == 0:
