@@ -3,8 +3,10 @@
 async function unpack(id) {
   const coded = document.getElementById(id).textContent;
   const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(coded) : Uint8Array.from(atob(coded), (sign) => sign.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
+  const opened = new DecompressionStream("gzip"); // fed directly: a Blob would go through another process first
+  const writer = opened.writable.getWriter();
+  const [text] = await Promise.all([new Response(opened.readable).text(), writer.write(bytes), writer.close()]);
+  return JSON.parse(text);
 }
 
 const Store = {
