@@ -57,10 +57,13 @@ def join(config: Config) -> None:
             os.environ.setdefault("DS_ACCELERATOR", "cpu")
         import deepspeed
 
+        from rlkit.training.build_locks import build_folders, free_abandoned
+
         if "RANK" not in os.environ:  # no launcher: a group of one
             port = _free_port()
             alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             os.environ.update(alone)
+        free_abandoned(build_folders())
         deepspeed.init_distributed(verbose=False, timeout=patience)
     elif world_size() > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group(backend="gloo" if on_cpu(config) else None, timeout=patience)
