@@ -20,7 +20,9 @@ FILES = sorted(path for name in ("rewards", "curricula", "rlkit") for path in (R
 BUILT_INS = {"eval", "exec", "compile", "__import__", "input", "breakpoint"}
 FORBIDDEN_MODULES = {"subprocess", "marshal", "shelve", "dill", "cloudpickle", "joblib", "code", "codeop", "pty"}
 # Where a module is imported whose name stands in a config or on the command line, or in our own list of verbs.
-IMPORTERS = {"rewards/config.py", "rlkit/audit.py", "rlkit/cli.py"}
+IMPORTERS = {"rewards/config.py", "rlkit/audit.py", "rlkit/cli.py", "rlkit/completion.py"}
+# What starts this toolkit or a launcher of it, from a list of words.
+STARTERS = {"rlkit/ablation/jobs.py", "rlkit/launching/devices.py", "rlkit/launching/supervise.py"}
 # Reads back what it has written itself one line before.
 UNPICKLERS = {"rewards/testing.py"}
 
@@ -50,12 +52,12 @@ def test_no_text_is_run_as_code() -> None:
     assert {name for name, called, _ in calls() if called.endswith("import_module")} == IMPORTERS
 
 
-def test_no_program_is_started() -> None:
+def test_programs_are_started_where_that_is_said_and_by_no_shell() -> None:
     imported = set()
     for name, node in [*nodes(ast.Import), *nodes(ast.ImportFrom)]:
         modules = [each.name for each in node.names] if isinstance(node, ast.Import) else [node.module or ""]  # type: ignore[attr-defined]
         imported |= {(name, module) for module in modules if module.split(".")[0] in FORBIDDEN_MODULES}
-    assert imported == set()
+    assert imported == {(name, "subprocess") for name in STARTERS}
     starts = ("os.system", "os.popen", "os.exec", "os.spawn", "os.posix_spawn")
     assert [(name, called) for name, called, _ in calls() if called.startswith(starts)] == []
     assert [name for name, _, call in calls() if any(each.arg == "shell" for each in call.keywords)] == []
