@@ -21,12 +21,15 @@ from rewards import Sample, Weighted
 from rewards.config import from_config as rewards_from_config
 from rewards.gold import gold_completion
 from rewards.part import bounds_of
+from rewards.temporal import temporal_consistency
 from rlkit.batches import Batches
 from rlkit.config import Config, load_config
 from rlkit.errors import ConfigError
 from rlkit.fitting import fitted, shortens
 from rlkit.held_out import held_out_sources
 from rlkit.machine import lacking
+from rlkit.plain import plain
+from rlkit.planning.outline import outline
 from rlkit.prompts import prompt_of
 from rlkit.runs import open_run
 from rlkit.sources import Sources, check_demonstration, load_sources, plan_rows, schedule_of
@@ -46,12 +49,15 @@ class Findings:
     gold_rows: int = 0
     gold_short: list[str] = field(default_factory=list)
     gold_short_rows: int = 0
+    gold_outside_rows: int = 0  # of those, the ones that fall short by temporal consistency alone
+    gold_outside_least: float = 1.0
     lengths: dict[str, dict[str, float]] = field(default_factory=dict)
     counted_in: str = "words"
     longest_completion: int = 0  # of the rows that SFT trains on
     batches: Batches | None = None
     preview: Preview | None = None
     watched: str = ""
+    memory: str = ""
     asking: list[str] = field(default_factory=list)  # parts that ask a model, so that golds are judged without them
     warnings: list[str] = field(default_factory=list)
 
@@ -62,12 +68,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=int, default=1, help="how many processes the run will have (default 1)")
     parser.add_argument("--limit", type=int, help="look at the first N rows of every source only")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if there is any warning")
+    parser.add_argument("--json", action="store_true", help="print what was found as one object")
 
 
 def main(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     findings = check(config, processes=args.processes, limit=args.limit)
-    _show(args.config, config, findings, args.processes)
+    if args.json:
+        print(json.dumps(plain(findings), ensure_ascii=False))
+    else:
+        _show(args.config, config, findings, args.processes)
     return 1 if args.strict and findings.warnings else 0
 
 
@@ -94,6 +104,8 @@ def check(config: Config, *, processes: int = 1, limit: int | None = None) -> Fi
     found.preview = preview(plan, schedule_of(config))
     found.watched = _watched(config, held_out, found.batches)
     found.warnings += found.preview.notes
+    longest = max((int(length["max"]) for length in found.lengths.values()), default=0)
+    found.memory = outline(config, processes, longest, found.longest_completion, found.counted_in)
     _window(config, found)
     return found
 
@@ -152,10 +164,18 @@ def _golds(config: Config, sources: Sources, reward: Weighted, limit: int | None
             _judge(batch, reward, found)
             batch = []
     _judge(batch, reward, found)
-    if found.gold_short_rows:
+    wrong = found.gold_short_rows - found.gold_outside_rows
+    if wrong:
         found.warnings.append(
-            f"{found.gold_short_rows} of {found.gold_rows} rows: the gold answer does not earn the maximum, so no completion "
-            "can; mend the labels or leave the rows out."
+            f"{wrong} of {found.gold_rows} rows: the gold answer does not earn the maximum, so no completion can; mend the labels or "
+            "leave the rows out."
+        )
+    if found.gold_outside_rows:
+        found.warnings.append(
+            f"{found.gold_outside_rows} of {found.gold_rows} rows: the labelled sessions earn less than 1 in temporal consistency "
+            f"(R_t), at worst {found.gold_outside_least:.3g}, because one of them, or what it tells of, lies outside the question's "
+            "time range. Where something is told of on a later day that is so by design, and the row still teaches, because rewards are "
+            "compared within its own group. Only where it should lie inside, mend the range or the dates."
         )
 
 
@@ -166,14 +186,18 @@ def _judge(batch: list[tuple[str, Sample]], reward: Weighted, found: Findings) -
         if score.total is not None and math.isclose(score.total, score.maximum, abs_tol=1e-9):
             continue
         found.gold_short_rows += 1
+        best = {part: bounds_of(reward.parts[part])[reward.weights[part] > 0] for part in reward.parts}
+        short = {
+            part: value
+            for part, value in score.parts.items()
+            if value is not None and not math.isclose(value, best[part], abs_tol=1e-9)
+        }
+        if short and all(isinstance(reward.parts[part], temporal_consistency) for part in short):
+            found.gold_outside_rows += 1
+            found.gold_outside_least = min(found.gold_outside_least, *short.values())
         if len(found.gold_short) < MAX_LISTED:
-            best = {part: bounds_of(reward.parts[part])[reward.weights[part] > 0] for part in reward.parts}
-            short = ", ".join(
-                f"{part} {value:.3g} of {best[part]:.3g}"
-                for part, value in score.parts.items()
-                if value is not None and not math.isclose(value, best[part], abs_tol=1e-9)
-            )
-            found.gold_short.append(f"{name}: row {sample.id}: {short or 'no part applies'}")
+            told = ", ".join(f"{part} {value:.3g} of {best[part]:.3g}" for part, value in short.items())
+            found.gold_short.append(f"{name}: row {sample.id}: {told or 'no part applies'}")
 
 
 def _counter(config: Config) -> tuple[Callable[[str], int], str]:
@@ -270,6 +294,8 @@ def _show(path: str, config: Config, found: Findings, processes: int) -> None:
         console.print(f"\nbatches: {_sums(config, found.batches)}")
     if found.watched:
         console.print(f"alarms: {found.watched}", markup=False)
+    if found.memory:
+        console.print(f"memory: {found.memory}", markup=False)
     if found.preview is not None:
         _show_curriculum(console, found.preview)
     for warning in found.warnings:
