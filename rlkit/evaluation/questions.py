@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +22,7 @@ from rlkit.evaluation.metrics import Metric
 from rlkit.evaluation.suite import Suite, load_suite, suite_names
 from rlkit.plain import plain
 
+_log = logging.getLogger(__name__)
 FRAME_TOKENS = 128  # left for chat template and system message where a limit is lowered to a model's window
 
 
@@ -103,6 +105,7 @@ def load_questions(
     `contexts` names policies in place of each suite's own; ["all"] stands for all that the suite names. Raises
     `ConfigError` or `DataError` for whatever would fail later.
     """
+    every = contexts is not None and list(contexts) == ["all"]
     names = [suite.name for suite in suites]
     for name in names:
         if names.count(name) > 1:
@@ -110,17 +113,14 @@ def load_questions(
     checked = []
     for suite in suites:
         suite.scorers()
-        chosen = (
-            [suite.context] if contexts is None else list(suite.contexts) if list(contexts) == ["all"] else contexts
-        )
+        chosen = [suite.context] if contexts is None else list(suite.contexts) if every else contexts
         checked.append((suite, {name: suite.policy(name) for name in chosen}))
     asked = []
     for suite, policies in checked:
         sources = {name: _load(suite, name, spec, limit) for name, spec in suite.data.items()}
         one = Asked(suite, sources, policies)
         _check_labels(one)
-        _check_policies(one)
-        asked.append(one)
+        asked.append(_fitting(one, named=not every))
     return asked
 
 
@@ -180,16 +180,21 @@ def _load(suite: Suite, name: str, spec: Mapping[str, Any], limit: int | None) -
         raise type(error)(f"{error}{hint}") from error
 
 
-def _check_policies(asked: Asked) -> None:
-    """A context that can show no row would ask nothing and leave empty tables."""
+def _fitting(asked: Asked, named: bool) -> Asked:
+    """The suite without contexts that can show no row, which would leave empty tables; an error for one that was `named`."""
+    fitting = {}
     for name, policy in asked.policies.items():
-        reasons = (policy.refusal(record) for _, record in asked.labels())
-        first = next(reasons, None)
-        if first is not None and all(reasons):
-            raise ConfigError(
-                f"suite {asked.suite.name}: context {name} can show none of its rows ({first}); leave it out, or take another "
-                f"of {', '.join(asked.suite.contexts)}."
-            )
+        refusals = (policy.refusal(record) for _, record in asked.labels())
+        reason = next(refusals, None)
+        if reason is None or not all(refusals):
+            fitting[name] = policy
+            continue
+        told = f"suite {asked.suite.name}: context {name} can show none of its rows ({reason})"
+        if named:
+            others = ", ".join(other for other in asked.suite.contexts if other != name) or "full"
+            raise ConfigError(f"{told}; leave it out, or take another: {others}.")
+        _log.info("%s, so it is left out", told)
+    return replace(asked, policies=fitting)
 
 
 def _check_labels(asked: Asked) -> None:

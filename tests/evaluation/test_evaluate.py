@@ -437,7 +437,9 @@ def test_rows_that_the_loader_leaves_out_are_noted_and_may_have_predictions(caps
 
 
 @pytest.mark.usefixtures("world")
-def test_rows_that_a_context_cannot_show_may_have_predictions(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_that_a_context_cannot_show_may_have_predictions(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     rows = [{**row, "evidence": row["evidence"] if number % 2 else []} for number, row in enumerate(ROWS)]
     Path("one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     Path("p.jsonl").write_text("".join(json.dumps({"id": row["id"], "completion": "x"}) + "\n" for row in rows))
@@ -447,6 +449,15 @@ def test_rows_that_a_context_cannot_show_may_have_predictions(capsys: pytest.Cap
     told = json.loads(capsys.readouterr().out)["suites"]["small"]
     assert told["notes"] == ["oracle: 6 of 12 rows left out: no evidence is labelled"]
     assert {cell["n"] for cell in told["cells"]} == {6}
+    Path("one.jsonl").write_text("".join(json.dumps({**row, "evidence": []}) + "\n" for row in rows))
+    Path("q.jsonl").write_text("".join(json.dumps({"id": row["id"], "completion": "x", "context": "full"}) + "\n" for row in rows))  # fmt: skip
+    assert evaluate("c.yaml", "--predictions", "q.jsonl", "--context", "all", "--json") == 0
+    cells = json.loads(capsys.readouterr().out)["suites"]["small"]["cells"]
+    assert {cell["context"] for cell in cells} == {"full"}
+    assert "context oracle can show none of its rows (no evidence is labelled), so it is left out" in caplog.text
+    assert evaluate(*words) == 2
+    assert "can show none of its rows (no evidence is labelled); leave it out, or take another: full." in capsys.readouterr().err  # fmt: skip
+    Path("one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with Path("p.jsonl").open("a") as file:
         file.write('{"id": "stray", "completion": "x"}')
     assert evaluate(*words) == 2
