@@ -39,9 +39,9 @@ const Charts = {
     const view = { chart, card, plot: null, off: new Set() };
     view.lines = chart.series.map((one, i) => ({
       ...one, i,
-      label: [several ? report.runs[one.run].label : "", one.name].filter(Boolean).join(": ") || chart.title,
+      label: [several && !(one.of && this.shared(chart, one)) ? report.runs[one.run].label : "", one.name].filter(Boolean).join(": ") || chart.title,
       hue: several ? one.run : hues.get(one.of || one.name),
-      pattern: one.dash ? [5, 4] : several && names.length > 1 ? [[], [8, 3], [2, 3], [10, 3, 2, 3]][hues.get(one.of || one.name) % 4] : [],
+      pattern: one.of ? [2, 3] : one.dash ? [5, 4] : several && names.length > 1 ? [[], [8, 3], [2, 3], [10, 3, 2, 3]][hues.get(one.of || one.name) % 4] : [],
     }));
     view.box = make("div", { class: "plot", role: "img", "aria-label": this.summary(view) });
     view.legend = make("ul", { class: "legend" });
@@ -52,6 +52,9 @@ const Charts = {
     this.watcher.observe(view.box);
     return card;
   },
+
+  // A plan that several runs have in common is drawn once, and belongs to none of them.
+  shared(chart, plan) { return chart.series.filter((one) => one.of && one.name === plan.name).length === 1; },
 
   watcher: new IntersectionObserver((entries) => {
     for (const entry of entries) if (entry.isIntersecting) {

@@ -74,8 +74,9 @@ CHARTS = (
     Chart("group_spread", "Learning", "Spread within groups", "Mean standard deviation of the reward within a group.", _named(("reward_std", ""))),
     Chart("clip_ratio", "Learning", "Clipped updates", "Share of tokens whose probability ratio was clipped.", _named(("clip_ratio/region_mean", "")), True),
     Chart("step_time", "Speed", "Time per step", "Seconds of one optimizer step.", _named(("step_time", ""))),
-    Chart("phases", "Speed", "Where the time goes", "Seconds of a step by what they are spent on.", _matching(r"time/(.+)"),
-          absent="no time/... figures were logged"),
+    Chart("phases", "Speed", "Where the time goes", "Seconds of a step by what they are spent on.", _matching(r"time/(generation|rewards|update)"),
+          absent="an older version does not log it"),
+    Chart("rewards_share", "Speed", "Share of the rewards", "Of the time of a step, what the reward takes.", _named(("time/rewards_share", "")), True),
     Chart("tokens_seen", "Speed", "Tokens so far", "Prompts and completions, all processes.", _named(("num_tokens", ""))),
 )  # fmt: skip
 
@@ -95,7 +96,9 @@ def charts_of(folders: Sequence[Folder], browser: Browser) -> list[dict[str, Any
             continue
         lines = [one for each in series.values() for one in each]
         if chart.id == "curriculum":
-            lines += [one for number, folder in enumerate(folders) for one in _planned(number, folder)]
+            plans = [one for number, folder in enumerate(folders) for one in _planned(number, folder)]
+            # Runs of one plan share its lines.
+            lines += list({(one["name"], *one["x"], *one["y"]): one for one in reversed(plans)}.values())[::-1]
         empty = [folders[number].label for number, each in series.items() if not each]
         if lines:
             found.append(_chart(chart, lines, chart.id, chart.title))

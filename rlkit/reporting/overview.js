@@ -29,7 +29,7 @@ const Overview = {
   },
 
   differing(report) {
-    return make("div", { class: "card" }, make("h3", { text: "What differs" }), make("div", { class: "scroll", tabindex: "0" }, make("table", {},
+    return make("div", { class: "card" }, make("h3", { text: "What differs" }), make("div", { class: "scroll", tabindex: "0" }, make("table", { class: "differs-table" },
       make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "setting" }), report.runs.map((run, i) => make("th", { scope: "col" }, make("span", { class: `swatch c${i % 8}` }), " ", run.label)))),
       make("tbody", {}, report.differing.map((row) => make("tr", {}, make("th", { scope: "row" }, make("code", { text: row.key })),
         row.values.map((value) => make("td", { class: "left" }, value === null ? make("span", { class: "quiet", text: "not set" }) : make("code", { text: value })))))))));
@@ -64,7 +64,7 @@ const Overview = {
     return make("article", { class: "card alarm" },
       make("h3", {}, make("span", { class: "badge red", text: alarm.kind.replaceAll("_", " ") }), ` step ${count(alarm.step)}`, several ? ` · ${run.label}` : "", alarm.part ? ` · part ${alarm.part}` : ""),
       make("p", { text: alarm.message }),
-      make("div", { class: "scroll", tabindex: "0" }, make("table", {}, make("thead", {}, make("tr", {}, ["figure", "then", "now"].map((text) => make("th", { scope: "col", text })))),
+      make("div", { class: "scroll", tabindex: "0" }, make("table", { class: "figures" }, make("thead", {}, make("tr", {}, ["figure", "then", "now"].map((text) => make("th", { scope: "col", text })))),
         make("tbody", {}, keys.map((key) => make("tr", {}, make("th", { scope: "row" }, make("code", { text: key })), make("td", { text: number(alarm.then?.[key] ?? null) }), make("td", { text: number(alarm.now[key]) })))))),
       (alarm.completions || []).length ? make("details", {}, make("summary", { text: plural(alarm.completions.length, "completion") + " that show it" }),
         alarm.completions.map((each, place) => make("div", { class: "shown" },

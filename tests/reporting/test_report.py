@@ -104,6 +104,7 @@ def test_curves_plan_and_held_out_figures(html: str) -> None:
     assert planned["y"][-1] == pytest.approx(5 / 6, abs=1e-4)
     held_out = next(one for one in charts["reward"]["series"] if one["dash"])
     assert (held_out["x"], held_out["y"]) == ([2, 4], [0.5, 0.5])
+    assert [one["name"] for one in charts["phases"]["series"]] == ["generation", "rewards", "update"]
     assert charts["kl"]["series"] == []
     assert charts["kl"]["absent"] == "TRL logs it where train.beta is above 0"
     assert len(charts["parts/accuracy"]["series"][0]["lo"]) == 6
@@ -165,6 +166,9 @@ def test_several_runs_are_overlaid_and_their_differences_told(run: Path, tmp_pat
     reward = next(chart for chart in report["charts"] if chart["id"] == "reward")
     assert {one["run"] for one in reward["series"]} == {0, 1}
     assert {"key": "train.seed", "values": ["0", "5"]} in report["differing"]
+    twin = data(write_report([run, make_run(tmp_path / "twin", seed=9)], tmp_path / "t.html").read_text())["report"]
+    plans = [one for chart in twin["charts"] if chart["id"] == "curriculum" for one in chart["series"] if one.get("of")]
+    assert [one["of"] for one in plans] == ["easy", "hard"]  # of one plan, drawn once
 
 
 def test_a_memory_run_holds_sessions_with_times_and_verdicts(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def _rows(task: str, level: str, seed: int) -> Iterator[dict[str, Any]]:
 def _metrics(step: int, steps: int, own: Sequence[dict[str, Any]], reward: Weighted) -> list[dict[str, Any]]:
     totals = [each["score"]["total"] for each in own]
     values: dict[str, Any] = {"step": step, "reward": sum(totals) / len(totals), "reward_std": 0.2, "loss": 0.01, "step_time": 1.5, "learning_rate": 1e-6}  # fmt: skip
-    values |= {"completions/mean_length": 20.0 + step, "completions/min_length": 10.0, "completions/max_length": 40.0, "watch/correct": 0.4, "entropy": 2.0 / step}  # fmt: skip
+    values |= {"completions/mean_length": 20.0 + step, "completions/min_length": 10.0, "completions/max_length": 40.0, "watch/correct": 0.4, "entropy": 2.0 / step, "time/generation": 1.0, "time/rewards": 0.1, "time/update": 0.4, "time/rewards_share": 0.07}  # fmt: skip
     for name in reward.parts:
         known = [each["score"]["parts"][name] for each in own if each["score"]["parts"][name] is not None]
         values[f"rewards/{name}/mean"] = sum(known) / len(known) if known else float("nan")
