@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlkit.config import Config
+from rlkit.deepspeed_file import check_deepspeed
 from rlkit.errors import ConfigError
 from rlkit.fields import declared_fields
 
@@ -55,6 +56,7 @@ def batches(config: Config, world_size: int, rows: int) -> Batches:
         value = get(name)
         if value is not None and value < 1:
             raise ConfigError(f"train.{name}: is {value!r}, but must be a whole number of at least 1.")
+    check_deepspeed(config, world_size)
     micro = get("per_device_train_batch_size") * world_size
     accumulation = get("gradient_accumulation_steps")
     if config.method == "sft":

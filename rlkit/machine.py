@@ -19,11 +19,7 @@ def lacking(config: Config) -> list[str]:
     if isinstance(path, str) and not Path(path).is_file():
         near = nearest(Path(path).name, [p.name for p in Path(path).parent.glob("*.json")])
         lacks.append(f"train.deepspeed: there is no file {path!r} (from {Path.cwd()}).{near}")
-    if (
-        config.train.get("use_vllm")
-        and config.train.get("vllm_mode", "colocate") == "colocate"
-        and not _installed("vllm")
-    ):
+    if config.train.get("use_vllm") and not _installed("vllm"):  # with a server as well: TRL's client is made of it
         lacks.append(
             "train.use_vllm: vllm is not installed; pip install vllm, or set use_vllm: false to generate slowly."
         )
