@@ -86,7 +86,7 @@ def _making(ablation: Ablation, seed: int, stage: Stage) -> Job:
         assert stage.start is not None
         rows = ablation.data_seed(seed, stage.name)
         seeds = [f"sources.{name}.seed={rows}" for name in seeded_sources(sampling_config(stage))]
-        changes = [*(f"{key}={json.dumps(value)}" for key, value in stage.set.items()), *seeds, f"train.seed={number}"]
+        changes = [*stage.changes, *seeds, f"train.seed={number}"]
         changes.append(f"model.model_name_or_path={ablation.model(seed, stage.start)}")
         command = [*python, "rlkit.ablation.rejection", stage.sample, *changes, "--out", str(folder)]
         settings = sampling_config(stage, changes).to_dict()

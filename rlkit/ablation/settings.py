@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from rewards.config import from_config as rewards_from_config
+from rewards.errors import RewardError
 from rlkit.config import Config, load_config
 from rlkit.errors import ConfigError, nearest
 from rlkit.evaluation.settings import Settings, chosen_suites, load_settings
 from rlkit.evaluation.suite import Suite
-from rlkit.plain import frozen
+from rlkit.plain import frozen, plain
 from rlkit.yaml_files import override, read_yaml_file
 
 SEEDS_APART = (
@@ -48,6 +50,11 @@ class Stage:
     def needs(self) -> tuple[str, ...]:
         """The stages that must be there before this one."""
         return tuple(name for name in (self.start, self.rows) if name is not None)
+
+    @property
+    def changes(self) -> list[str]:
+        """`set` as `rlkit train` takes it, `key=value`."""
+        return [f"{key}={json.dumps(plain(value))}" for key, value in self.set.items()]
 
     @property
     def has_model(self) -> bool:
@@ -108,16 +115,15 @@ class Ablation:
         """What `rlkit train` is told besides the config's file, as `key=value`."""
         here, number = self.stages[stage], self.training_seed(seed, stage)
         assert here.config is not None  # for the type checker: asked of trained stages alone
-        own = [f"{key}={json.dumps(value)}" for key, value in here.set.items()]
         given: dict[str, Any] = {"train.output_dir": str(self.folder(seed, stage)), "train.seed": number}
         if here.start is not None:
             given["model.model_name_or_path"] = str(self.model(seed, here.start))
         if here.rows is not None:
             given["sources"] = {"kept": {"format": "records", "path": str(self.folder(seed, here.rows) / "kept.jsonl")}}
         else:
-            config = load_config(here.config, [*own, *_placeholders(here)])
+            config = load_config(here.config, [*here.changes, *_placeholders(here)])
             given |= {f"sources.{name}.seed": self.data_seed(seed, stage) for name in seeded_sources(config)}
-        return [*own, *(f"{key}={json.dumps(value)}" for key, value in given.items())]
+        return [*here.changes, *(f"{key}={json.dumps(value)}" for key, value in given.items())]
 
     def config(self, seed: int, stage: str) -> Config:
         """The whole config of a trained stage."""
@@ -249,20 +255,21 @@ def _check_configs(ablation: Ablation, stage: Stage, where: str) -> None:
     section = "before" if stage.name in ablation.before else "variants"
     try:
         if stage.config is not None:
-            ablation.config(ablation.seeds[0], stage.name)
+            config = ablation.config(ablation.seeds[0], stage.name)
+            if config.rewards is not None:
+                rewards_from_config(config.to_dict()["rewards"])
         elif stage.sample is not None and sampling_config(stage).method != "grpo":
             raise ConfigError(
                 f"{stage.sample}: is no GRPO config, so it has no reward that says which answers are right."
             )
-    except ConfigError as error:
+    except (ConfigError, RewardError) as error:
         raise ConfigError(f"{where}: {section}.{stage.name}: {error}") from error
 
 
 def sampling_config(stage: Stage, given: Sequence[str] = ()) -> Config:
     """The GRPO config whose prompts and rewards a sampling stage takes."""
     assert stage.sample is not None
-    own = [f"{key}={json.dumps(value)}" for key, value in stage.set.items()]
-    return load_config(stage.sample, [*own, *_placeholders(stage), *given])
+    return load_config(stage.sample, [*stage.changes, *_placeholders(stage), *given])
 
 
 def seeded_sources(config: Config) -> list[str]:

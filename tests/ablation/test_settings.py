@@ -103,6 +103,14 @@ def test_inputs_come_first_and_every_model_is_evaluated():
         (changed("from", to="answers"), ["variants.full.from: answers makes rows, but a model is needed"]),
         (changed("variants", "rejection", "rows", to="base"), ["base makes a model, but rows are needed"]),
         (changed("variants", "bare", "set", to={"train.max_step": 3}), ["variants.bare", "Did you mean 'max_steps'?"]),
+        (
+            changed("variants", "bare", "set", to={"rewards.grounding.use": "fact_cover"}),
+            ["variants.bare", "'fact_coverage'"],
+        ),
+        (
+            changed("variants", "bare", "set", to={"rewards.grounding": {"use": "token_f1"}}),
+            ["variants.bare", "weight"],
+        ),
         (changed("variants", "sft", to={}), ["variants.sft: stands in before, too"]),
         (changed("variants", "a/b", to={}), ["becomes a folder's name"]),
         (changed("seeds", to=[1, 1]), ["seeds: is [1, 1]", "each once"]),
