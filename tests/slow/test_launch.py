@@ -112,7 +112,7 @@ def submit(folder: Path, variables: dict[str, str], *arguments: str) -> subproce
 
 def test_a_preempted_job_saves_is_queued_again_and_ends(tmp_path: Path) -> None:
     """Two nodes of one process, which meet over loopback: told to stop as Slurm does it, and started again."""
-    config = write_config(tmp_path, per_device_train_batch_size=4, max_steps=80, save_steps=80, deepspeed=ZERO2)
+    config = write_config(tmp_path, per_device_train_batch_size=4, max_steps=60, save_steps=60, deepspeed=ZERO2)
     variables = slurm(tmp_path, "127.0.0.1,127.0.0.2")
     job = submit(tmp_path, variables, str(config))
     until(lambda: steps(tmp_path / "run") >= 3, "steps", job)
@@ -121,13 +121,13 @@ def test_a_preempted_job_saves_is_queued_again_and_ends(tmp_path: Path) -> None:
     assert job.returncode == 85, output
     assert (tmp_path / "scontrol.log").read_text() == f"requeue {os.getpid()}\n"
     stopped_at = steps(tmp_path / "run")
-    assert 3 <= stopped_at < 80
+    assert 3 <= stopped_at < 60
     assert (tmp_path / f"run/checkpoint-{stopped_at}").is_dir()
     assert not launched(tmp_path)
 
     job = submit(tmp_path, variables, str(config))
     output, _ = job.communicate(timeout=600)
     assert job.returncode == 0, output
-    assert "grpo 1/80" not in output
-    assert [row["step"] for row in lines(tmp_path / "run/metrics.jsonl")] == list(range(1, 81))
+    assert "grpo 1/60" not in output
+    assert [row["step"] for row in lines(tmp_path / "run/metrics.jsonl")] == list(range(1, 61))
     assert (tmp_path / "scontrol.log").read_text().count("requeue") == 1
