@@ -35,9 +35,9 @@ def train_grpo(
     from trl import GRPOConfig, GRPOTrainer
 
     options = config.watched
-    watch = None if options is None else Watch(run, options, reward, planned.batches.generations)
-    log = SampleLog(run, config.samples_per_step)
     scorer, times = Scorer(reward, config.scored), Times(config.scored)
+    watch = None if options is None else Watch(run, options, reward, planned.batches.generations, scorer.in_time)
+    log = SampleLog(run, config.samples_per_step)
 
     def observe(samples: Sequence[Sample], scores: Sequence[Score], context: dict[str, Any]) -> None:
         if watch is not None:

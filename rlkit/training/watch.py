@@ -7,7 +7,8 @@ The callback, and the trainer that answers held-out rows. What is measured stand
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -29,8 +30,15 @@ class Watch(TrainerCallback):
     `held_out` is true while held-out rows are answered; `outcome` says which alarm ended the run, if one did.
     """
 
-    def __init__(self, run: Run, options: Alarms, reward: Weighted, generations: int) -> None:
-        self.run, self.options, self.generations = run, options, generations
+    def __init__(
+        self,
+        run: Run,
+        options: Alarms,
+        reward: Weighted,
+        generations: int,
+        in_time: Callable[[int], AbstractContextManager[None]] = lambda count: nullcontext(),
+    ) -> None:
+        self.run, self.options, self.generations, self.in_time = run, options, generations, in_time
         self.watcher = Watcher(options, Scale.of(reward))
         self.measure = measure_of(options.correct)
         self.batch: list[Seen] = []
@@ -53,7 +61,8 @@ class Watch(TrainerCallback):
         from accelerate.utils import gather_object
 
         pairs = zip(samples, scores, strict=True)
-        kept = [seen(sample, score, correctness(self.measure, sample)) for sample, score in pairs]
+        with self.in_time(len(samples)):  # the measure of what is right may be a user's own code
+            kept = [seen(sample, score, correctness(self.measure, sample)) for sample, score in pairs]
         batch = gather_object(kept)
         for name, value in figures(batch, 1 if self.held_out else self.generations).items():
             context["log_metric"](name, value)
