@@ -102,10 +102,11 @@ def _check_stage(values: Mapping[str, Any], config: Config, where: str) -> None:
     stage = zero.get("stage", 0)
     if isinstance(stage, bool) or stage not in (0, 1, 2, 3):
         raise ConfigError(f"{where}: zero_optimization.stage: is {stage!r:.40}, but must be 0, 1, 2 or 3.")
-    if zero.get("offload_param") and stage != 3:
+    offload = zero.get("offload_param")
+    if isinstance(offload, Mapping) and offload.get("device", "none") != "none" and stage != 3:
         raise ConfigError(
-            f"{where}: zero_optimization.offload_param: weights leave the GPU under stage 3 only, and the stage is {stage}; "
-            "set stage 3, or take it out."
+            f"{where}: zero_optimization.offload_param: weights leave the GPU under stage 3 only, and under stage {stage} "
+            "DeepSpeed goes on without it; set stage 3, or take it out."
         )
     if stage != 3:
         return

@@ -48,6 +48,7 @@ def test_the_shipped_files_are_let_through(name: str) -> None:
 
 def test_what_agrees_is_let_through() -> None:
     check_deepspeed(config(AUTO), 8)
+    check_deepspeed(config(changed(zero_optimization={"stage": 2, "offload_param": {"device": "none"}})), 8)
     agreed = changed(
         train_batch_size=64, train_micro_batch_size_per_gpu=4, gradient_clipping=1, bf16={"enabled": True},
         optimizer={"type": "AdamW", "params": {"lr": 1e-6, "betas": [0.9, 0.999], "weight_decay": 0.0}},
@@ -67,7 +68,7 @@ def test_what_agrees_is_let_through() -> None:
         (changed(zero_optimization={"stage": "auto"}), "zero_optimization.stage: is 'auto'"),
         (changed(zero_optimization=3), "zero_optimization: is 3, but must be a mapping"),
         (changed(zero_optimization={"stage": 3}), "model/ would hold none; set it to true"),
-        (changed(zero_optimization={"stage": 2, "offload_param": {"device": "cpu"}}), "weights leave the GPU under stage 3 only, and the stage is 2"),
+        (changed(zero_optimization={"stage": 2, "offload_param": {"device": "cpu"}}), "weights leave the GPU under stage 3 only, and under stage 2 DeepSpeed goes on without it"),
         (changed(train_micro_batch_size_per_gpu=8), "train_micro_batch_size_per_gpu: is 8, but train.per_device_train_batch_size is 4"),
         (changed(gradient_accumulation_steps=1), "gradient_accumulation_steps: is 1, but train.gradient_accumulation_steps is 2"),
         (changed(train_batch_size=32), "train_batch_size: is 32, but 4 (train.per_device_train_batch_size) x 2 (train.gradient_accumulation_steps) x 8 processes make 64"),
