@@ -71,9 +71,11 @@ def choices(setup: Setup, room: Room) -> list[Choice]:
 def cheapest(found: Sequence[Choice]) -> Choice | None:
     """The first that fits, in the order of `zero.CHOICES`: least communication, then least traffic to the host.
 
-    A config without DeepSpeed that fits needs none.
+    A config without DeepSpeed that fits needs none. Stage 0 is not recommended to another: stage 1 moves as much data.
     """
-    return next((choice for choice in found if choice.problem is None), None)
+    return next(
+        (choice for choice in found if choice.problem is None and (choice.of_config or choice.zero.stage)), None
+    )
 
 
 def shipped_file(zero: Zero) -> Path | None:
@@ -136,6 +138,8 @@ def _changes(config: Config, setup: Setup, room: Room) -> Iterator[list[str]]:
         if not setup.engine_sleeps:
             yield ["train.vllm_enable_sleep_mode=true"]
         yield ["train.vllm_mode=server"]
+    elif config.method == "grpo" and setup.engine is None:
+        yield ["train.use_vllm=true"]
     if not setup.checkpointing:
         yield ["train.gradient_checkpointing=true"]
     if setup.sequences % 2 == 0:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rlkit.planning.setup import Setup
-from rlkit.planning.term import GIB, MOMENTS, Term
+from rlkit.planning.term import GIB, MOMENTS, Term, divided
 from rlkit.planning.zero import Zero, model_states
 
 TILE_TOKENS, TILE_VOCAB = 4096, 32_768  # the tiles in which TRL projects onto the vocabulary
@@ -63,7 +63,7 @@ def estimate(setup: Setup, gpu_bytes: int, zero: Zero | None = None, on_gpu: boo
         if zero.parameters:
             host += size // setup.nodes
         else:
-            text = f"{element} B x {setup.shape.parameters / 1e6:,.1f}M / {split}"
+            text = f"{element} B x {setup.shape.parameters / 1e6:,.1f}M{divided(split)}"
             terms.append(Term("reference model (beta > 0)", "resident", size // split, text))
     terms += _beyond_estimators(setup, element)
     terms += _buckets(setup)
@@ -83,13 +83,14 @@ def _beyond_estimators(setup: Setup, element: int) -> list[Term]:
         live = min(shape.parameters, zero.max_live)
         more = max(0, element * live - 4 * shape.largest)
         text = f"{element} B x {live / 1e6:,.1f}M (stage3_max_live_parameters), less the largest module"
-        terms.append(Term("gathered and kept for reuse", "resident", more, text))
+        if more:
+            terms.append(Term("gathered and kept for reuse", "resident", more, text))
         if not zero.optimizer:
-            text = f"{element} B x {T / 1e6:,.1f}M / {setup.world}"
+            text = f"{element} B x {T / 1e6:,.1f}M{divided(setup.world)}"
             terms.append(Term("gradients", "resident", element * T // setup.world, text))
     if not zero.optimizer:
         copies = 1 if element == 2 else 3
-        text = f"{copies} x {element} B x {T / 1e6:,.1f}M / {setup.world}"
+        text = f"{copies} x {element} B x {T / 1e6:,.1f}M{divided(setup.world)}"
         terms.append(Term("gradients, flattened", "step", copies * element * T // setup.world, text))
     return terms
 

@@ -76,7 +76,7 @@ def read_shape(values: Mapping[str, Any], name: str, where: str, build: bool = T
 
     >>> read_shape({"model_type": "llama", "vocab_size": 100, "hidden_size": 8, "intermediate_size": 16,
     ...             "num_hidden_layers": 2, "num_attention_heads": 2}, "tiny", "tiny").parameters
-    2904
+    2920
     """
     kind = values.get("model_type", "qwen2")
     if kind not in FAMILIES:

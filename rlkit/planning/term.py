@@ -19,3 +19,12 @@ class Term:
     moment: str
     bytes: int
     formula: str
+
+
+def divided(split: int) -> str:
+    """How a formula ends that is split over so many processes.
+
+    >>> divided(8), divided(1)
+    (' / 8', '')
+    """
+    return f" / {split}" if split > 1 else ""

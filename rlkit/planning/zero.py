@@ -17,7 +17,7 @@ from typing import Any
 from rlkit.config import Config
 from rlkit.errors import ConfigError, nearest
 from rlkit.plain import plain
-from rlkit.planning.term import GIB, Term
+from rlkit.planning.term import GIB, Term, divided
 
 HOST_FACTOR = 1.5  # what DeepSpeed's estimators add for buffers on the host
 MASTER_BYTES, ADAM_BYTES, GRADIENT32_BYTES = 4, 8, 4  # 32-bit copy, two moments, 32-bit gradients at the step
@@ -133,9 +133,10 @@ def model_states(
     found: list[Term] = []
 
     def add(name: str, bytes_each: int, count: int, split: int = 1, moment: str = "resident", note: str = "") -> None:
-        over = f" / {split}" if split > 1 else ""
         found.append(
-            Term(name, moment, bytes_each * count // split, f"{bytes_each} B x {count / 1e6:,.1f}M{over}{note}")
+            Term(
+                name, moment, bytes_each * count // split, f"{bytes_each} B x {count / 1e6:,.1f}M{divided(split)}{note}"
+            )
         )
 
     if zero.stage is None:
@@ -168,8 +169,7 @@ def model_states(
 
 def _add_frozen(found: list[Term], frozen: int, split: int) -> None:
     if frozen:
-        over = f" / {split}" if split > 1 else ""
-        found.append(Term("frozen weights", "resident", frozen // split, f"{frozen / GIB:,.2f} GiB{over}"))
+        found.append(Term("frozen weights", "resident", frozen // split, f"{frozen / GIB:,.2f} GiB{divided(split)}"))
 
 
 def _loading(trainable: int, frozen: int, gpus: int) -> int:
