@@ -33,10 +33,15 @@ async function start() {
   document.getElementById("nav").replaceChildren(...sections.map(([id, text]) => make("a", { href: `#${id}`, text })));
   if (Store.index.size) {
     await Browser.filter();
-    const asked = /^#completion-(\d+)$/.exec(location.hash);
-    if (asked && +asked[1] < Store.index.size) await Browser.show(+asked[1], true);
+    await followAddress();
+    window.addEventListener("hashchange", followAddress);
   }
   document.documentElement.dataset.ready = String(Math.round(performance.now() - begun));
+}
+
+async function followAddress() {
+  const asked = /^#completion-(\d+)$/.exec(location.hash);
+  if (asked && +asked[1] < Store.index.size && +asked[1] !== Browser.current) await Browser.show(+asked[1], true);
 }
 
 document.getElementById("theme").addEventListener("click", () => Theme.next());

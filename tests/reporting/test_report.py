@@ -127,6 +127,7 @@ def test_advantages_are_those_of_trl() -> None:
     assert advantages([0.5, 0.5]) == [0.0, 0.0]
     assert advantages([1.0, 0.0], scale="none") == advantages([1.0, 0.0], scale=False) == [0.5, -0.5]
     assert advantages([1.0, 0.0], scale="batch", spread=0.25) == pytest.approx([2.0, -2.0], rel=1e-3)
+    assert advantages([1.0, 0.0], scale="batch", spread=0.0) == pytest.approx([5000.0, -5000.0])
     assert advantages([None, None]) == [0.0, 0.0]
 
 

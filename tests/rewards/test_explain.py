@@ -67,7 +67,10 @@ def test_care_values_and_offsets_are_the_scorers(sample: Sample) -> None:
     assert {fold(quote.text) for quote in told.quotes if quote.kind == "missing"} == set(lost)
     assert {fold(quote.text) for quote in told.quotes if quote.kind != "missing"} == {quote.text for quote in found}
     scores = {quote.text: quote.score for quote in found}
-    for quote in told.quotes:
+    ends = [0, *(quote.end for quote in told.quotes)]
+    for quote, behind in zip(told.quotes, ends, strict=False):
+        assert quote.start > behind  # a quote that is said twice stands in two places
+        assert sample.completion[: quote.start].endswith("<retrieval>")
         assert sample.completion[quote.start : quote.end] == quote.text
         if quote.kind != "missing":
             assert quote.place is not None
