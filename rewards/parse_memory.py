@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from rewards.sample import Sample
 
 MAX_DEPTH_LEVELS = 32  # an honest output has two; more is an attack on the recursive JSON decoder
-MAX_OBJECTS = 1000  # every broken object costs a scan for its line number, so their count is bounded
+MAX_OBJECTS = 1000  # an honest output has one, or a draft and one
 
 _OBJECT = re.compile(r'\{\s*"')
 _STRUCTURE = re.compile(r'"[^"]*"?|[\[\]{}]')
@@ -88,13 +88,14 @@ def parse_memory(text: str) -> MemoryOutput:
     outputs: dict[Any, MemoryOutput] = {}
     objects = 0
     problem = "there is no JSON object"
+    unnumbered = _Unnumbered(text)
     while match := _OBJECT.search(text, position):
         start, objects = match.start(), objects + 1
         if objects > MAX_OBJECTS:
             return MemoryOutput(problem=f"there are more than {MAX_OBJECTS} JSON objects")
         value = None
         try:
-            value, position = _DECODER.raw_decode(text, start)
+            value, position = _DECODER.raw_decode(unnumbered, start)
         except RecursionError:
             return _TOO_DEEP
         except json.JSONDecodeError as error:
@@ -118,6 +119,16 @@ def parse_memory(text: str) -> MemoryOutput:
 
 
 _TOO_DEEP = MemoryOutput(problem=f"the JSON is nested deeper than {MAX_DEPTH_LEVELS} levels")
+
+
+class _Unnumbered(str):
+    """Text without line numbers: the decoder asks for one at every error, by reading all text before it."""
+
+    def count(self, *args: Any) -> int:
+        return 0
+
+    def rfind(self, *args: Any) -> int:
+        return -1
 
 
 class _RepeatedKeys(dict[str, Any]):

@@ -16,7 +16,7 @@ import fuzz
 def test_hostile_completions_break_nothing() -> None:
     result = fuzz.run_random(3000, seed=1)
     assert result["count"] == 3000
-    worst, over = fuzz.slower_than_linear(result["slowest"][:4])
+    worst, over = fuzz.slower_than_linear([*result["timed"][:2], *result["timed"][-2:]])
     assert over == []
     assert worst > 0
 
@@ -54,6 +54,20 @@ def slow(sample: Sample) -> float:
 
 def test_a_part_that_is_slower_than_linear_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzz, "CARE", weighted(slow=(1.0, slow)))
-    monkeypatch.setattr(fuzz, "MIN_TIMED_CHARACTERS", 20_000)
+    monkeypatch.setattr(fuzz, "MIN_TIMED_CHARACTERS", 5_000)
     _, over = fuzz.slower_than_linear([(0, "abc " * 50)])
     assert over
+
+
+def test_objects_that_are_broken_one_after_the_other_are_read_in_linear_time() -> None:
+    """Each cost a look at all text before it, to say in which line it stands, so that 16 times the text took 100 times as long."""
+    row = next(index for index, row in enumerate(fuzz.rows()) if row.task == "memory_t1")
+    broken = '{"selected_memory": ["session_2"], "answ}er": "' + "not " * 300
+    worst, over = fuzz.slower_than_linear([(row, broken)])
+    assert over == [], worst
+
+
+def test_what_is_timed_is_the_slowest_and_a_sample_of_all() -> None:
+    timed = fuzz.run_random(fuzz.SAMPLED * 3, seed=4)["timed"]
+    assert len(timed) == fuzz.SLOWEST + fuzz.SAMPLED
+    assert len({text for _, text in timed[fuzz.SLOWEST :]}) > fuzz.SAMPLED / 2

@@ -217,7 +217,7 @@ def test_a_megabyte_inside_a_readable_object_is_scored_in_less_than_half_a_secon
         (["s3"], ["B"] * 150_000),
     ):
         completion = json.dumps({"selected_memory": selected, "answer": answer})
-        start = time.perf_counter()
+        start = time.process_time()
         score = REWARD(row.with_completion(completion))
-        assert time.perf_counter() - start < 0.5
+        assert time.process_time() - start < 0.5
         assert score.total is not None

@@ -163,6 +163,6 @@ def test_appended_chat_tokens_change_nothing(selected: list[str], answer: str, t
 def test_a_megabyte_of_hostile_text_costs_less_than_half_a_second(unit: str) -> None:
     text = (unit * (1_000_000 // len(unit) + 1))[:1_000_000]
     for hostile in (text, '{"' + text, '{"a": [' + "[" * 40 + '"' + text, '{"selected_memory": ["' + text):
-        start = time.perf_counter()
+        start = time.process_time()
         parse_memory(hostile)
-        assert time.perf_counter() - start < 0.5
+        assert time.process_time() - start < 0.5
