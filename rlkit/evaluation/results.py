@@ -95,17 +95,21 @@ def slim(example: Mapping[str, Any]) -> Slim:
     return {key: example[key] for key in _FIGURES if key in example}
 
 
-def notes_of(reports: Mapping[str, Report], ends: Sequence[tuple[str, str]]) -> list[str]:
-    """What a reader of the figures must know of the rows behind them, each note with the context that it is of.
+def notes_of(
+    sources: Mapping[str, Report], contexts: Mapping[str, Report], ends: Sequence[tuple[str, str]]
+) -> list[str]:
+    """What a reader of the figures must know of the rows behind them, each note with the source or context that it is of.
 
     `ends` are the answers' contexts and finish reasons.
     """
     notes = []
-    for context, report in reports.items():
+    for place, report in [*((f"data.{name}", report) for name, report in sources.items()), *contexts.items()]:
         for reason, count in report.dropped.items():
-            notes.append(f"{context}: {count.rows:,} of {report.read:,} rows left out: {reason}")
-        for reason, count in report.noted.items():
-            notes.append(f"{context}: {count.rows:,} of {report.read:,} rows: {reason}")
+            notes.append(f"{place}: {count.rows:,} of {report.read:,} rows left out: {reason}")
+        if place in contexts:
+            notes += [f"{place}: {count.rows:,} of {report.read:,} rows: {why}" for why, count in report.noted.items()]
+        else:  # of a source also what is no row: a date of a session that is not there
+            notes += [f"{place}: {why} ({count.rows:,})" for why, count in report.noted.items()]
     for context, answers in Counter(context for context, _ in ends).items():
         cut = ends.count((context, "length"))
         if cut:

@@ -204,8 +204,7 @@ def scored(
             result.examples.append(slim(line))
             ends.append((line["context"], line["finish_reason"]))
             yield line
-        loaded = {f"data.{name}": source.report for name, source in asked.sources.items()}
-        result.notes = notes_of({**loaded, **reports}, ends)
+        result.notes = notes_of({name: source.report for name, source in asked.sources.items()}, reports, ends)
 
     return result, lines()
 

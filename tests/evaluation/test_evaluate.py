@@ -19,6 +19,7 @@ from rlkit.errors import DataError, RunError
 from rlkit.evaluation import settings
 from rlkit.evaluation.folder import Answers
 from rlkit.evaluation.predictions import read_predictions
+from rlkit.evaluation.results import notes_of
 from rlkit.folder_lock import held
 from rlkit.generation.endpoint import Endpoint, EndpointError
 from rlkit.generation.model import Conversation, Reply
@@ -462,6 +463,21 @@ def test_rows_that_a_context_cannot_show_may_have_predictions(
         file.write('{"id": "stray", "completion": "x"}')
     assert evaluate(*words) == 2
     assert "1 predictions have an id that no question of small has (stray)" in capsys.readouterr().err
+
+
+def test_what_a_source_notes_may_be_more_than_its_rows() -> None:
+    source, context = Report(), Report()
+    for _ in range(3):
+        source.note("a date without a session", "c1")
+    source.drop("no answer", "q9")
+    context.note("cut in the middle", "q1")
+    context.keep()
+    assert notes_of({"locomo": source}, {"full": context}, [("full", "length"), ("full", "stop")]) == [
+        "data.locomo: 1 of 1 rows left out: no answer",
+        "data.locomo: a date without a session (3)",
+        "full: 1 of 1 rows: cut in the middle",
+        "full: 1 of 2 answers were cut off at max_new_tokens",
+    ]
 
 
 @pytest.mark.parametrize("tokens", ["abc", [1], {"n": 1}, -3, True, None, 1.5])
