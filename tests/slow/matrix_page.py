@@ -32,12 +32,12 @@ at temperature 1), given to TRL as its `rollout_func`. The model that answers is
 What floating point lets differ, as the largest difference over all steps: the loss, the gradient's norm (relative), and any final weight.
 DeepSpeed tells no norm under ZeRO-0. Allowed are {loss:.0e}, {gradient:.0e} and {weights:.0e}. `lora+tags` trains the rows of the tags' own tokens as well (`tag_tokens: true`).
 
-| method | trained | ZeRO | processes | loss | gradient norm | weights | seconds |
-|---|---|---|---|---|---|---|---|
+| method | trained | ZeRO | processes | loss | gradient norm | weights |
+|---|---|---|---|---|---|---|
 {rows}
 
-LoRA's dropout is off, as its random numbers are those of a process. Seconds are those of a run, from config to saved model, without
-imports, on a shared machine. The figures as JSON: [matrix.json](matrix.json).
+LoRA's dropout is off, as its random numbers are those of a process. Two cells run with `make test-slow` as well. The figures as JSON:
+[matrix.json](matrix.json).
 """
 
 
@@ -48,7 +48,7 @@ def _shown(value: float | None) -> str:
 def page(result: Mapping[str, Any]) -> str:
     rows = [
         f"| {cell['method'].upper()} | {cell['adapter']} | {cell['stage']} | {cell['processes']} "
-        f"| {cell['loss']:.1e} | {_shown(cell['gradient'])} | {cell['weights']:.1e} | {cell['seconds']:.0f} |"
+        f"| {cell['loss']:.1e} | {_shown(cell['gradient'])} | {cell['weights']:.1e} |"
         for cell in result["cells"]
     ]
     shown = ("python", "torch", "deepspeed", "trl", "transformers", "accelerate", "peft")
