@@ -101,15 +101,19 @@ def grpo(folder: Path, name: str, accuracy: dict[str, Any], **train: Any) -> str
     )  # fmt: skip
 
 
+def ends(metrics: list[dict[str, Any]], figure: str, steps: int = 10) -> tuple[float, float]:
+    """The means of a figure over the first and over the last steps of a run."""
+    logged = [(line["step"], line[figure]) for line in metrics if figure in line]
+    end = max(step for step, _ in logged)
+    return mean(v for step, v in logged if step <= steps), mean(v for step, v in logged if step > end - steps)
+
+
 def test_an_honest_reward_raises_no_alarm(folder: Path) -> None:
     output = finish(folder, *TRAIN, grpo(folder, "honest", {"use": "exact_match"}))
     metrics = lines(folder / "honest/metrics.jsonl")
     assert sum("eval_watch/correct" in line for line in metrics) == 9
     for figure in ("reward", "watch/correct"):
-        first, last = (
-            mean(line[figure] for line in metrics if first < line["step"] <= first + 10 and figure in line)
-            for first in (0, 30)
-        )
+        first, last = ends(metrics, figure)
         assert last > first + 0.1, figure
     assert not (folder / "honest/alarms.jsonl").exists()
     assert "alarm" not in output
@@ -128,6 +132,9 @@ def test_a_cheatable_reward_raises_it_and_a_resumed_run_raises_the_same(folder: 
     assert len(first["completions"]) == 3
     assert all(each["correct"] == 0.0 and each["total"] == 1.0 for each in first["completions"])
     assert "alarm at step" in output
+    metrics = lines(run / "metrics.jsonl")
+    assert ends(metrics, "reward")[0] < ends(metrics, "reward")[1]
+    assert ends(metrics, "watch/correct")[0] > ends(metrics, "watch/correct")[1]
 
     # The second half is lost and made again.
     (run / "done.json").unlink()
