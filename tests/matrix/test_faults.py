@@ -40,7 +40,7 @@ from rlkit.runs import environment, write_json, write_text
 from rlkit.training.stopping import EXIT_CODE
 
 pytestmark = pytest.mark.matrix
-KILLS, STEPS, SEED = 20, 40, "faults"
+KILLS, STEPS, SEED = 20, 60, "faults"
 STAGES = (0, 1, 2, 3)
 LONG = 30
 COLD_EVERY = 10  # every tenth launch is the `deepspeed` command itself, with its imports
