@@ -22,6 +22,8 @@ pytestmark = pytest.mark.matrix
 CELLS = [
     *(Cell(m, a, stage) for m in ("sft", "grpo") for a in ("full", "lora") for stage in range(4)),
     *(Cell(method, "lora+tags", 3) for method in ("sft", "grpo")),
+    Cell("grpo", "full", 3, processes=4),
+    Cell("grpo", "lora+tags", 2, processes=4),
 ]
 
 

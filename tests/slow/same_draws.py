@@ -31,9 +31,8 @@ def rollout(prompts: list[Any], trainer: Any) -> dict[str, Any]:
     from trl.models import unwrap_model_for_generation
 
     tokenizer, args = trainer.processing_class, trainer.args
-    encoded = tokenizer.apply_chat_template(
-        prompts, add_generation_prompt=True, return_dict=True, return_tensors="pt", padding=True, padding_side="left"
-    )
+    asked = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=True)["input_ids"]
+    encoded = tokenizer.pad({"input_ids": asked}, padding_side="left", return_tensors="pt")
     first = trainer.accelerator.process_index * len(prompts)  # a process holds a stretch of the round's completions
     keys = [
         json.dumps([prompt, trainer.state.global_step, (first + place) % args.num_generations])
@@ -48,9 +47,6 @@ def rollout(prompts: list[Any], trainer: Any) -> dict[str, Any]:
             pad_token_id=tokenizer.pad_token_id,
         )
     width = encoded["input_ids"].shape[1]
-    asked = [
-        row[mask.bool()].tolist() for row, mask in zip(encoded["input_ids"], encoded["attention_mask"], strict=True)
-    ]
     answers = [_ended(row.tolist(), tokenizer.eos_token_id) for row in texts[:, width:]]
     return {"prompt_ids": asked, "completion_ids": answers, "logprobs": None}
 
