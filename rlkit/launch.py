@@ -96,7 +96,7 @@ def _nodes(args: argparse.Namespace) -> Nodes:
     if args.node_rank is not None and hosts is None and args.nodes is None:
         raise ConfigError("--node-rank: of how many nodes? Give --nodes N, or --hosts FILE.")
     _within("--node-rank", args.node_rank, 0, len(processes) - 1)
-    several = hosts is not None or len(processes) > 1
+    several = len(processes) > 1 or (hosts is not None and not _is_here(hosts[0].name))
     if args.rdzv is not None and args.nodes is None and hosts is None:
         raise ConfigError("--rdzv: one machine's processes find one another; leave it out, or give --nodes N.")
     if several and args.rdzv is None and hosts is None:
@@ -107,7 +107,7 @@ def _nodes(args: argparse.Namespace) -> Nodes:
         names=names,
         address=address,
         port=port if several else _free_port(port),
-        hostfile=None if args.hosts is None else str(args.hosts),
+        hostfile=str(args.hosts) if hosts is not None and several else None,
         node_rank=args.node_rank if several else None,
     )
 
@@ -212,6 +212,11 @@ def _slots(host: Host, args: argparse.Namespace) -> int:
             f"use at most --gpus {host.slots}, or leave it out to use all slots."
         )
     return host.slots if args.gpus is None else args.gpus
+
+
+def _is_here(name: str) -> bool:
+    """Whether a hostfile's only machine is this one, which needs no ssh."""
+    return name in ("localhost", "127.0.0.1", socket.gethostname())
 
 
 def _meeting(text: str) -> tuple[str, int]:

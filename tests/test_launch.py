@@ -111,6 +111,17 @@ def test_a_hostfile(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert f"error: {hosts}:2: 'slot=8' is not slots=N" in refused(capsys, CONFIG, "--hosts", str(hosts))
 
 
+@pytest.mark.parametrize("name", ["localhost", socket.gethostname()])
+def test_a_hostfile_of_this_machine_alone(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text(f"{name} slots=4\n")
+    (words,), _ = dry(capsys, "--hosts", str(tmp_path / "hosts"))
+    assert words[words.index("--num_gpus") + 1] == "4"
+    assert "--hostfile" not in words
+    (tmp_path / "hosts").write_text("node-a slots=4\n")
+    (words,), _ = dry(capsys, "--hosts", str(tmp_path / "hosts"))
+    assert "--force_multi" in words
+
+
 def test_nodes_without_a_hostfile(capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--gpus", "8", "--nodes", "2", "--rdzv", "node-a:29512", "--launcher")
     printed, _ = dry(capsys, *options, "torchrun")
