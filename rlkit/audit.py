@@ -29,7 +29,7 @@ from rlkit.errors import ConfigError, RlkitError, nearest
 from rlkit.score import load_reward
 from rlkit.yaml_files import read_yaml_file
 
-SOURCE_ROWS = 200  # of each source: every row is tried with some fifty completions
+SOURCE_ROWS = 200  # of each source: every row is tried with dozens of completions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
