@@ -20,6 +20,9 @@ from rewards.compose import Weighted
 from rewards.errors import OutOfTime, RewardError
 
 GRACE_SECONDS = 10.0  # between the alarm and the end of a process that does not heed it
+LOOK_SECONDS = 1.0
+_end: tuple[float, Callable[[], None]] | None = None  # when the process is to end, and how
+_watcher: threading.Thread | None = None
 
 
 @contextlib.contextmanager
@@ -52,9 +55,9 @@ def deadline(seconds: float, message: str, last_words: Callable[[], None] | None
             last_words()
         os._exit(2)
 
-    last = threading.Timer(seconds + GRACE_SECONDS, give_up)
-    last.daemon = True
-    last.start()
+    global _end
+    outer, _end = _end, (time.monotonic() + seconds + GRACE_SECONDS, give_up)
+    _watch()
     here = threading.current_thread() is threading.main_thread()
     started = time.monotonic()
     handler, pending = None, (0.0, 0.0)
@@ -71,7 +74,23 @@ def deadline(seconds: float, message: str, last_words: Callable[[], None] | None
             signal.signal(signal.SIGALRM, handler)
             if pending[0]:  # an alarm that somebody else had set goes on
                 signal.setitimer(signal.ITIMER_REAL, max(pending[0] - (time.monotonic() - started), 1e-3), pending[1])
-        last.cancel()
+        _end = outer
+
+
+def _watch() -> None:
+    """Have the thread run that ends the process; one for all deadlines, because starting one costs more than a batch."""
+    global _watcher
+    if _watcher is None or not _watcher.is_alive():  # in a forked process there is none any more
+        _watcher = threading.Thread(target=_look, name="deadline", daemon=True)
+        _watcher.start()
+
+
+def _look() -> None:
+    while True:
+        time.sleep(LOOK_SECONDS)
+        end = _end
+        if end is not None and time.monotonic() > end[0]:
+            end[1]()
 
 
 def _place() -> str:
