@@ -192,7 +192,8 @@ def _why_not(
     if near.quote.score < threshold:
         return f", where {threshold:.0%} count" if threshold < 1 else ", where only verbatim quotes count"
     if len(near.quote.text) < MIN_FUZZY_CHARS or len(words(space(span))) < MIN_FUZZY_WORDS:
-        return f", but a quote of fewer than {MIN_FUZZY_WORDS} words counts only where it is verbatim"
+        differs = _told(span, changes, place, context)
+        return f", but {differs}; a quote of fewer than {MIN_FUZZY_WORDS} words counts only where it is verbatim"
     if near.contradicts:
         text = context[place.passage].text
         telling = [

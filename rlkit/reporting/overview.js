@@ -40,9 +40,9 @@ const Overview = {
     const drops = (values) => Object.entries(values).map(([reason, rows]) => `${reason}: ${rows === null ? "?" : count(rows)}`).join("; ");
     return make("details", { class: "card" }, make("summary", { text: several ? `${run.label}: config, data, seeds, versions` : "Config, data, seeds, versions" }),
       make("div", { class: "columns" },
-        make("div", {}, make("h4", { text: "Reward" }), run.rewards.length ? make("div", { class: "scroll", tabindex: "0" }, make("table", {}, make("thead", {}, make("tr", {}, ["part", "weight", "what"].map((text) => make("th", { scope: "col", text })))),
+        make("div", {}, make("h4", { text: "Reward" }), run.rewards.length ? make("div", { class: "scroll", tabindex: "0" }, make("table", {}, make("thead", {}, make("tr", {}, ["part", "weight", "what"].map((text, i) => make("th", { scope: "col", class: i === 2 ? "left" : null, text })))),
           make("tbody", {}, run.rewards.map((part) => make("tr", {}, make("th", { scope: "row", text: part.name }), make("td", { text: number(part.weight) }), make("td", { class: "left" }, make("code", { text: part.part }))))))) : make("p", { class: "quiet", text: "None." }),
-          make("h4", { text: "Data" }), make("div", { class: "scroll", tabindex: "0" }, make("table", {}, make("thead", {}, make("tr", {}, ["source", "rows read", "kept", "left out", "noted"].map((text) => make("th", { scope: "col", text })))),
+          make("h4", { text: "Data" }), make("div", { class: "scroll", tabindex: "0" }, make("table", {}, make("thead", {}, make("tr", {}, ["source", "rows read", "kept", "left out", "noted"].map((text, i) => make("th", { scope: "col", class: i > 2 ? "left" : null, text })))),
             make("tbody", {}, run.data.map((source) => make("tr", {}, make("th", { scope: "row", text: source.name, title: JSON.stringify(source.spec) }), make("td", { text: source.read === null ? "?" : count(source.read) }),
               make("td", { text: source.kept === null || source.kept === undefined ? "?" : count(source.kept) }), make("td", { class: "left", text: drops(source.dropped) || "none" }), make("td", { class: "left", text: drops(source.noted) })))))),
           make("h4", { text: "Seeds" }), Object.keys(run.seeds).length ? pairs(run.seeds) : make("p", { class: "quiet", text: "The config sets none; TRL's default holds." }),
@@ -78,7 +78,7 @@ const Overview = {
     return make("section", { id: "evaluation", "aria-labelledby": "evaluation-title" }, make("h2", { id: "evaluation-title", text: "Evaluation" }),
       report.evaluations.map((table) => make("div", { class: "card" }, make("h3", { text: table.title }),
         make("div", { class: "scroll", tabindex: "0" }, make("table", { class: "evaluation" },
-          make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "model" }), make("th", { scope: "col", text: "source" }), table.columns.map((column) => make("th", { scope: "col", text: column.title })))),
+          make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "model" }), make("th", { scope: "col", class: "left", text: "source" }), table.columns.map((column) => make("th", { scope: "col", text: column.title })))),
           make("tbody", {}, table.rows.map((row) => make("tr", { class: row.source }, make("th", { scope: "row", text: row.label }), make("td", { class: "left" }, make("span", { class: `badge ${row.source === "measured" ? "blue" : ""}`, text: row.source })),
             row.figures.map((figure, i) => this.figure(figure, table.columns[i]))))))),
         table.notes.map((text) => make("p", { class: "quiet", text })))));
