@@ -126,7 +126,8 @@ def _activations(setup: Setup) -> list[Term]:
     token = 2 * norm + attention + mlp
     text = f"2 x {norm:,} (norms) + {attention:,} (attention) + {mlp:,} (MLP)"
     if setup.attention == "sdpa":
-        extra = d * (S + 2 * (q - kv))
+        repeated = 2 * (q - kv) if shape.kv_heads > 1 else 0  # a single head is shown to all without a copy
+        extra = d * (S + repeated)
         text += f" + {extra:,} (mask and repeated keys)"
         token += extra
     elif setup.attention == "eager":

@@ -19,6 +19,14 @@ from rlkit.plain import plain
 
 TABLE = Path(__file__).with_name("shapes.json")
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+SIZES = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+)
 SCRATCH_VOCAB_TOKENS = 4096  # what a `scratch:` model has where it does not say
 
 
@@ -75,30 +83,27 @@ def read_shape(values: Mapping[str, Any], name: str, where: str, build: bool = T
     """The shape in the fields of a `config.json`; raises `ConfigError` for fields that describe no decoder.
 
     >>> read_shape({"model_type": "llama", "vocab_size": 100, "hidden_size": 8, "intermediate_size": 16,
-    ...             "num_hidden_layers": 2, "num_attention_heads": 2}, "tiny", "tiny").parameters
+    ...             "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}, "tiny", "tiny").parameters
     2920
     """
     kind = values.get("model_type", "qwen2")
-    if kind not in FAMILIES:
+    # A field that a config.json leaves out has the family's default, which transformers knows.
+    if kind not in FAMILIES or any(values.get(name) is None for name in SIZES):
         if not build:
             raise ConfigError(
                 f"{where}: model type {kind!r} is counted by building it; known without: {', '.join(FAMILIES)}."
             )
         return _on_meta(kind, values, name, where)
-    given: dict[str, Any] = {"num_key_value_heads": values.get("num_attention_heads"), **values}
-    get = given.get
+    get = values.get
     try:
-        hidden, inner, layers = (int(values[key]) for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
-        heads, kv_heads, vocab = (
-            int(values["num_attention_heads"]),
-            int(given["num_key_value_heads"]),
-            int(values["vocab_size"]),
-        )
+        hidden, inner, layers, heads, kv_heads, vocab = (int(values[name]) for name in SIZES)
         head_dim = int(get("head_dim") or (128 if kind == "qwen3" else hidden // heads))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        if min(hidden, inner, layers, heads, kv_heads, vocab, head_dim) < 1:
+            raise ValueError("below 1")
+    except (TypeError, ValueError, ZeroDivisionError) as error:
         raise ConfigError(
-            f"{where}: gives no usable {error.args[0] if isinstance(error, KeyError) else 'size'} ({error}), so its parameters "
-            "cannot be counted; compare it with a published config.json of that type."
+            f"{where}: gives sizes of which one is no number above 0 ({error}), so its parameters cannot be counted; compare "
+            "it with a published config.json of that type."
         ) from error
     query, kv = heads * head_dim, kv_heads * head_dim
     sides = {

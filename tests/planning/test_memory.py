@@ -20,7 +20,7 @@ SIZES = {
     "hidden_size": 128,
     "intermediate_size": 384,
     "num_hidden_layers": 4,
-    "num_attention_heads": 4,
+    "num_attention_heads": 8,
     "num_key_value_heads": 2,
 }
 PROMPT, COMPLETION = 96, 32
@@ -107,7 +107,7 @@ def test_the_reference_model_is_there_with_beta_and_without_an_adapter() -> None
 
 def test_only_an_adapter_has_gradients_and_optimizer_states() -> None:
     whole, adapter = setup_of(bf16=False), setup_of(bf16=False, model={"use_peft": True, "lora_r": 4})
-    assert adapter.trainable == 4 * 4 * ((128 + 128) + (128 + 64))  # layers x rank x (inputs + outputs) of q and v
+    assert adapter.trainable == 4 * 4 * ((128 + 128) + (128 + 32))  # layers x rank x (inputs + outputs) of q and v
     states = {name: term(estimate(adapter, GIB), name) for name in ("weights", "gradients", "Adam's two moments")}
     assert states == {
         "weights": 4 * adapter.trainable,
@@ -149,7 +149,7 @@ def test_bytes_of_a_weight(
 
 def test_generation_holds_a_whole_round() -> None:
     counted = estimate(setup_of(gradient_accumulation_steps=3, bf16=False), GIB)
-    assert term(counted, "keys and values") == 3 * 4 * 128 * (2 * 4 * 64 * 4)
+    assert term(counted, "keys and values") == 3 * 4 * 128 * (2 * 4 * 32 * 4)
     assert setup_of(steps_per_generation=6).round_sequences == 24
     assert setup_of(generation_batch_size=16, gpus=2).round_sequences == 8
     assert estimate(setup_of(method="sft"), GIB).at("generation") == 0
@@ -202,6 +202,8 @@ def test_moments_that_do_not_meet_are_not_added() -> None:
     counted = estimate(setup_of(), GIB)
     moments = [counted.together(moment) for moment in ("loss", "backward", "step", "generation")]
     assert counted.gpu == max(moments) < sum(each.bytes for each in counted.terms)
+    assert counted.together("step") == counted.at("resident") + counted.at("step")
+    assert counted.together("loss") == counted.at("resident") + counted.at("kept") + counted.at("loss")
 
 
 def test_offload_takes_from_the_gpu_and_gives_to_the_host() -> None:

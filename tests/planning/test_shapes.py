@@ -59,7 +59,7 @@ def test_the_table_gives_the_published_counts(name: str) -> None:
 )
 def test_closed_forms_count_what_the_model_has(fields: dict[str, Any]) -> None:
     counted = read_shape({**SIZES, **fields}, "m", "m")
-    built = _on_meta(fields["model_type"], {"tie_word_embeddings": False, **SIZES, **fields}, "m", "m")
+    built = _on_meta(fields["model_type"], {**SIZES, **fields}, "m", "m")
     for name in ("parameters", "largest", "matrices", "tied", "head_dim", "kv_heads", "hidden", "layers"):
         assert getattr(counted, name) == getattr(built, name), name
 
@@ -76,6 +76,12 @@ def test_another_family_is_built_to_be_counted() -> None:
     assert shape.parameters > 3 * 3 * 64 * 96
     with pytest.raises(ConfigError, match="counted by building it"):
         read_shape(fields, "m", "m", build=False)
+
+
+def test_a_size_that_is_left_out_is_the_familys_own() -> None:
+    sizes = {name: value for name, value in SIZES.items() if name != "num_key_value_heads"}
+    shape = read_shape({"model_type": "qwen2", **sizes, "num_attention_heads": 32}, "m", "m")
+    assert (shape.on_meta, shape.kv_heads) == (True, 32)
 
 
 @pytest.mark.parametrize("targets", [None, "all-linear", ["q_proj", "down_proj"]], ids=str)
@@ -120,14 +126,12 @@ def test_a_model_that_is_nowhere_names_the_ways_out() -> None:
     [
         ("{", "is no JSON"),
         ("[]", "holds list"),
-        ('{"model_type": "llama", "hidden_size": 8}', "gives no usable intermediate_size"),
-        (
-            '{"model_type": "llama", "hidden_size": "x", "intermediate_size": 1, "num_hidden_layers": 1}',
-            "gives no usable size",
-        ),
+        (json.dumps({"model_type": "llama", **SIZES, "hidden_size": "x"}), "one is no number above 0"),
+        (json.dumps({"model_type": "llama", **SIZES, "num_attention_heads": 0}), "one is no number above 0"),
+        (json.dumps({"model_type": "llama", **SIZES, "vocab_size": -5}), "one is no number above 0"),
         ('{"model_type": "bertt"}', "describes no language model of type 'bertt'"),
     ],
-    ids=["half", "list", "missing", "text", "unknown"],
+    ids=["half", "list", "text", "zero", "negative", "unknown"],
 )
 def test_a_broken_config_json_is_named(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "config.json").write_text(content)
