@@ -214,8 +214,9 @@ def _columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [getattr(s, name) for s in samples] for name in ROW_FIELDS}
     for name in ("golds", "evidence"):
         columns[name] = [list(value) for value in columns[name]]
-    for name in ("context", "sessions"):
-        columns[name] = [[asdict(item) for item in value] for value in columns[name]]
+    # Not `asdict`, which copies deeply: contexts hold many passages, and each completion of a row brings them all.
+    columns["context"] = [[{"text": item.text, "title": item.title} for item in value] for value in columns["context"]]
+    columns["sessions"] = [[asdict(item) for item in value] for value in columns["sessions"]]
     for name in dict.fromkeys(key for sample in samples for key in sample.columns):
         columns[name] = [sample.columns.get(name) for sample in samples]
     return columns
