@@ -25,7 +25,7 @@ def test_it_runs_from_end_to_end(tmp_path: Path) -> None:
     command += ["--peak-tflops", "0.1"]
     ended = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=3600)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    runs = json.loads((tmp_path / "gpu.json").read_text())
+    runs = json.loads((tmp_path / "gpu.json").read_text())["runs"]
     tried = {tuple(run["settings"].items()): run for run in runs if run["shape"] == "tiny"}
     assert len(tried) >= 4  # where it starts, and three choices
     for shape in ("tiny", "tiny-lora"):
