@@ -1,7 +1,7 @@
 """How much of a GRPO step do the rewards take, at long contexts, in the training process and in worker processes?
 
     python benchmarks/reward_share.py                              # 8 completions of 32,000 words: minutes on a laptop
-    python benchmarks/reward_share.py --words 2000 --workers 2     # seconds
+    python benchmarks/reward_share.py --prompt-words 2000          # seconds: the model reads 2,000 of the words, rewards all
 
 Trains a tiny model for one step of one prompt, once without and once with `scoring.workers`, and reads `time/...` from
 metrics.jsonl. The tinier the model, the greater the share. A model that knows nothing quotes nothing, so the rewards judge
@@ -56,7 +56,7 @@ class of_made_up:
         return parts[self.part](sample.with_completion(said_of(sample)))
 
 
-def rows(count: int, words: int) -> Iterator[str]:
+def rows(count: int, words: int, prompt_words: int | None) -> Iterator[str]:
     """Records with `words` words of context each, in sentences, as JSON lines."""
     dice = random.Random(7)
     vocabulary = ["".join(dice.choices("abcdefghijklmnopqrstuvwxyz", k=dice.randint(2, 9))) for _ in range(3000)]
@@ -67,6 +67,9 @@ def rows(count: int, words: int) -> Iterator[str]:
             text[::15] = [f"{word}.".capitalize() for word in text[::15]]
             context.append({"title": f"Passage {j}", "text": " ".join(text)})
         record = {"id": f"q{i}", "task": "care", "question": "What is told?", "context": context, "golds": ["a story"]}
+        if prompt_words is not None:
+            text = " ".join(passage["text"] for passage in context)
+            record["prompt"] = [{"role": "user", "content": " ".join(text.split()[:prompt_words])}]
         yield json.dumps(record)
 
 
@@ -106,15 +109,25 @@ def train(folder: Path, words: int, completions: int, workers: int) -> dict[str,
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--words", type=int, default=32_000, help="words of context")
+    parser.add_argument(
+        "--prompt-words",
+        type=int,
+        help="words that the model reads (default: all): a step is shorter, the share greater",
+    )
     parser.add_argument("--completions", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2, help="scoring.workers of the second run")
     args = parser.parse_args()
     worst = 0.0
-    print(f"{args.completions} completions of one prompt of {args.words:,} words, seconds of a step")
+    read = "all" if args.prompt_words is None else f"{args.prompt_words:,}"
+    print(
+        f"{args.completions} completions of one context of {args.words:,} words, of which the model reads {read}; seconds of a step"
+    )
     print(f"{'workers':>7}  {'generation':>10}  {'rewards':>8}  {'update':>8}  {'share':>7}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "rows.jsonl").write_text("".join(f"{row}\n" for row in rows(1, args.words)), encoding="utf-8")
+        (folder / "rows.jsonl").write_text(
+            "".join(f"{row}\n" for row in rows(1, args.words, args.prompt_words)), encoding="utf-8"
+        )
         for workers in (0, args.workers):
             found = train(folder, args.words, args.completions, workers)
             phases = "  ".join(

@@ -50,12 +50,20 @@ def test_the_measure_of_the_alarms_is_under_the_same_rules(tmp_path: Path) -> No
     assert "error: " not in first.printed
 
 
+def own_code(folder: Path, *codes: str) -> tuple[str, str]:
+    """Folders with one version of bad_reward.py each, in the place of that in the working directory, which both see."""
+    (folder / "bad_reward.py").unlink()
+    first, second = (folder / f"code{rank}" for rank in (0, 1))
+    for place, code in zip((first, second), codes, strict=True):
+        place.mkdir()
+        (place / "bad_reward.py").write_text(code, encoding="utf-8")
+    return str(first), str(second)
+
+
 def test_other_code_on_one_process_is_seen_at_the_start(tmp_path: Path) -> None:
     config = write_bad_config(tmp_path)
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "bad_reward.py").write_text(REWARD.replace("return 0.5", "return 0.25"), encoding="utf-8")
-    first, second = both(config, "nothing", "train.max_steps=2", paths=("", str(other)))
+    paths = own_code(tmp_path, REWARD, REWARD.replace("return 0.5", "return 0.25"))
+    first, second = both(config, "nothing", "train.max_steps=2", paths=paths)
     assert (first.code, second.code) == (2, 2)
     said = first.printed + second.printed
     assert said.count("error: ") == 1, said
@@ -65,12 +73,8 @@ def test_other_code_on_one_process_is_seen_at_the_start(tmp_path: Path) -> None:
 
 def test_code_that_one_process_lacks_is_named_by_that_one(tmp_path: Path) -> None:
     config = write_bad_config(tmp_path)
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "bad_reward.py").write_text("import no_such_package\n", encoding="utf-8")
-    first, second = both(
-        config, "nothing", "train.ddp_timeout=70", "scoring.timeout_seconds=3", paths=("", str(broken))
-    )
+    paths = own_code(tmp_path, REWARD, "import no_such_package\n")
+    first, second = both(config, "nothing", "train.ddp_timeout=70", paths=paths)
     assert second.code == 2
     assert "[process 1] error: rewards.bad.use: cannot import 'bad_reward'" in second.printed
     assert first.code != 0  # it has waited for train.ddp_timeout: without a launcher nobody can tell it
