@@ -194,8 +194,8 @@ def _explain_lines(
     items: list[Item] = []
     seen: set[str] = set()
     for at, line in enumerate(lines, number):
-        if chosen is not None and not chosen[at - 1]:
-            continue
+        if chosen is not None and not chosen[at - 1 : at].strip(b"\x00"):
+            continue  # also what a running training has added since they were chosen
         if not line.endswith(b"\n"):
             break  # a killed process left it unfinished
         item = item_of(loads(Path(path), at, line), reward, seen)

@@ -13,7 +13,7 @@ const Detail = {
       make("div", { class: "question" }, make("h4", { text: "Question" }), make("p", { text: row.question || "(none)" }),
         make("p", { class: "quiet" }, "Gold answer: ", make("b", { text: row.golds.slice(0, 6).join(" | ") || "(none)" }), row.golds.length > 6 ? ` and ${row.golds.length - 6} more` : "")),
       this.parts(at, told),
-      this.completion(text, quotes),
+      this.completion(text, quotes, Store.index.columns.length[at]),
       row.sessions ? make("div", { class: "block" }, make("h4", { text: "Sessions" }), Timeline.draw(row, told.selected || [])) : null,
       row.context.length ? this.context(row, quotes) : null,
       this.group(at),
@@ -48,7 +48,7 @@ const Detail = {
       })))));
   },
 
-  completion(text, quotes) {
+  completion(text, quotes, length) {
     const marks = [];
     for (const quote of quotes) {
       marks.push({ start: quote.start, end: quote.end, kind: `q ${quote.kind}`, label: String(quote.i + 1), spoken: `quote ${quote.i + 1}, ${KINDS[quote.kind]}`, quote: quote.i, title: `${quote.i + 1}: ${quote.reason}` });
@@ -57,6 +57,7 @@ const Detail = {
     const kinds = new Set(quotes.map((quote) => quote.kind));
     return make("div", { class: "block" }, make("h4", { text: "Completion" }),
       make("div", { class: "text completion", id: "completion-text", tabindex: "0" }, marked(text, marks)),
+      length > [...text].length ? make("p", { class: "quiet", text: `Cut here: it has ${count(length)} characters.` }) : null,
       quotes.length ? make("ul", { class: "keys" }, Object.keys(KINDS).filter((kind) => kinds.has(kind)).map((kind) => make("li", {}, make("mark", { class: `q ${kind}`, text: KINDS[kind] }))),
         quotes.some((quote) => quote.changes.length) ? make("li", {}, make("mark", { class: "differs", text: "words that differ" })) : null) : null,
       quotes.length ? make("ol", { class: "quotes" }, quotes.map((quote) => make("li", { class: quote.kind },

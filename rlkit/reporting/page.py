@@ -38,8 +38,8 @@ def page(title: str, report: Any, index: Any, pages: Iterable[str]) -> Iterator[
     )
     skeleton = _text("page.html")
     head, body = skeleton.split("{{data}}")
-    head = head.replace("{{policy}}", policy).replace("{{generator}}", GENERATOR)
-    yield head.replace("{{title}}", html.escape(title)).replace("{{style}}", style)
+    head = head.replace("{{policy}}", policy).replace("{{generator}}", GENERATOR).replace("{{style}}", style)
+    yield head.replace("{{title}}", html.escape(title))  # last: what it holds is replaced by nothing
     yield element("report", report)
     yield element("index", index)
     yield from pages

@@ -23,6 +23,7 @@ from rlkit.evaluation.folder import claim
 from rlkit.report import write_report
 from rlkit.reporting.advantages import advantages
 from rlkit.reporting.blobs import Pages
+from rlkit.reporting.completions import _explain_lines
 from rlkit.reporting.folders import Unknown, read_folder
 from rlkit.runs import write_json
 
@@ -160,6 +161,11 @@ def test_fewer_completions_are_whole_groups_over_the_whole_run(run: Path, tmp_pa
     assert "24 of 72 logged completions" in found["report"]["notes"][0]
 
 
+def test_lines_that_a_running_training_adds_meanwhile_are_left_out(run: Path) -> None:
+    raw = (run / "samples.jsonl").read_bytes().splitlines(keepends=True)[:3]
+    assert [item.step for item in _explain_lines("x", None, b"\x01\x00", 1, raw)] == [1]
+
+
 def test_several_runs_are_overlaid_and_their_differences_told(run: Path, tmp_path: Path) -> None:
     other = make_run(tmp_path / "other", seed=5, steps=4)
     report = data(write_report([run, other], tmp_path / "r.html").read_text())["report"]
@@ -260,9 +266,9 @@ def test_pages_are_cut_by_size_and_found_by_number() -> None:
 
 def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "r.html"
-    assert cli.main(["report", str(run), "--out", str(out), "--title", "A & <B>"]) == 0
+    assert cli.main(["report", str(run), "--out", str(out), "--title", "A & <B> {{style}}"]) == 0
     assert capsys.readouterr().out.strip() == str(out)
-    assert "<title>A &amp; &lt;B&gt;</title>" in out.read_text()
+    assert "<title>A &amp; &lt;B&gt; {{style}}</title>" in out.read_text()
     assert cli.main(["report", str(run), "--out", str(out), "--completions", "0"]) == 0  # an older report is replaced
     assert data(out.read_text())["report"]["completions"] == 0
 
