@@ -30,7 +30,9 @@ MEMORY = '{"selected_memory": ["s1"], "answer": "Lisbon"}'
         (MEMORY, "memory", "Lisbon"),
         (f"```json\n{MEMORY}\n```", "memory", "Lisbon"),
         ("Lisbon</s>", "plain", "Lisbon"),
-        ("Answer: Lisbon", "plain", "Answer: Lisbon"),  # no think block: what the released baselines were scored on
+        ("Answer: Lisbon", "plain", "Lisbon"),  # the prompt asks for the word, so it is no part of an answer
+        ("It is Porto. Answer: Porto? No. Answer: Lisbon", "plain", "Lisbon"),
+        ("Not sure. Answer:", "plain", ""),
         ("<think>Porto or Lisbon?</think>\n\nLisbon", "plain", "Lisbon"),  # a reasoning model without the format
         ("<think>never closed Lisbon", "plain", "<think>never closed Lisbon"),
         ("<think>x</think> Answer:", "care", ""),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from rewards.errors import RowError
-from rewards.parse_care import END_THINK
+from rewards.parse_care import ANSWER, END_THINK
 from rewards.sample import Sample
 from rewards.text import normalise_answer, same_answer
 
@@ -92,8 +92,9 @@ def answer_items(sample: Sample, strict: bool = False) -> tuple[str, ...]:
     """The answer of a completion; several items only where a JSON answer is a list.
 
     CARE: the text behind the last `Answer:` after `</think>`. Memory-T1: the `answer` of the JSON object. Otherwise the
-    whole text behind the last `</think>`, so that models without the format can be graded. Chat special tokens are gone in
-    a `Sample`. With `strict`, an answer that is not in the format of the row's task is empty.
+    text behind the last `</think>` and, if there is one, the last `Answer:`, so that models without the format are graded
+    by what they answer. Chat special tokens are gone in a `Sample`. With `strict`, an answer that is not in the format of
+    the row's task is empty.
     """
     form = answer_form(sample)
     if strict and form != _task_form(sample):
@@ -103,7 +104,7 @@ def answer_items(sample: Sample, strict: bool = False) -> tuple[str, ...]:
     if form == "memory":
         answer = sample.memory.answer
         return (answer,) if isinstance(answer, str) else answer
-    return (sample.completion.rpartition(END_THINK)[2].strip(),)
+    return (sample.completion.rpartition(END_THINK)[2].rpartition(ANSWER)[2].strip(),)
 
 
 def answer_form(sample: Sample) -> Form:
