@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from rapidfuzz import fuzz
 from rapidfuzz.distance import LCSseq
 
-from rewards.contradiction import contradict
+from rewards.contradiction import contradict, symbols
 from rewards.grounding import folded_evidence, quotes_in_context
 from rewards.parse_care import END_RETRIEVAL, RETRIEVAL, THINK
 from rewards.quotes import (
@@ -202,7 +202,10 @@ def _why_not(
             if contradict(words(span[change[0] : change[1]]), words(text[change[2] : change[3]]))
         ]
         differs = _told(span, telling or changes, place, context)
-        return f", but it changes a number, a negation or a name: {differs}"
+        if near.other_symbols and not telling:
+            ours, theirs = (" ".join(symbols(each)) or "no sign" for each in (span, text))
+            differs = f"“{ours}” for “{theirs}”"
+        return f", but what differs may turn a fact: {differs}"
     if len(near.quote.text) > MAX_FUZZY_CHARS:
         return f", but a quote of more than {MAX_FUZZY_CHARS:,} characters counts only where it is verbatim"
     return ", but not enough of the completion's quotes are compared by similarity to reach it"

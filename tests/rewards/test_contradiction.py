@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from rewards import Sample, presets
 from rewards.contradiction import contradict, symbols
+from rewards.explain import explain
 from rewards.quotes import locate
 from rewards.sample import Passage
 from rewards.text import words
@@ -95,3 +97,11 @@ def test_a_misspelt_quote_stands_nearly(old: str, new: str) -> None:
     match = locate(FACT.replace(old, new), [Passage(FACT)])
     assert match is not None
     assert match.kind == "fuzzy"
+
+
+def test_the_sign_that_differs_is_told() -> None:
+    row = Sample(task="care", golds="y", context=[FACT])
+    quote = FACT.replace("12", "-12")
+    said = row.with_completion(f"<think><retrieval>{quote}</retrieval></think> Answer: y")
+    (quoted,) = explain(said, presets.care()).quotes
+    assert quoted.reason.endswith("but what differs may turn a fact: “$ -” for “$”")
