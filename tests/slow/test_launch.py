@@ -43,10 +43,11 @@ else:
 
 
 def until(happened: Callable[[], bool], what: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 420
     while not happened():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.terminate()
+            pytest.fail(f"waited in vain for {what}: {process.communicate()[0]}")
         time.sleep(0.02)
 
 
@@ -68,10 +69,10 @@ def launched(folder: Path) -> list[int]:
 
 
 def test_a_killed_launch_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
-    config = write_config(tmp_path, per_device_train_batch_size=4, max_steps=40, deepspeed=ZERO2)
+    config = write_config(tmp_path, per_device_train_batch_size=4, max_steps=24, deepspeed=ZERO2)
     command = (sys.executable, "-m", "rlkit", "launch", str(config), "--gpus", "2")
     first = start(tmp_path, *command)
-    until(lambda: steps(tmp_path / "run") >= 4, "steps", first)
+    until(lambda: steps(tmp_path / "run") >= 2, "steps", first)
     assert len(launched(tmp_path)) >= 4  # DeepSpeed's two launchers, two processes
     first.send_signal(signal.SIGKILL)
     output, _ = first.communicate()
@@ -84,8 +85,8 @@ def test_a_killed_launch_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
     again = start(tmp_path, *command, "--resume", "--launcher", "torchrun")
     output, _ = again.communicate(timeout=600)
     assert again.returncode == 0, output
-    assert "grpo 1/40" not in output
-    assert [row["step"] for row in lines(tmp_path / "run/metrics.jsonl")] == list(range(1, 41))
+    assert "grpo 1/24" not in output
+    assert [row["step"] for row in lines(tmp_path / "run/metrics.jsonl")] == list(range(1, 25))
     assert json.loads((tmp_path / "run/environment.json").read_text())["processes"] == 2
 
 
@@ -112,7 +113,7 @@ def submit(folder: Path, variables: dict[str, str], *arguments: str) -> subproce
 
 def test_a_preempted_job_saves_is_queued_again_and_ends(tmp_path: Path) -> None:
     """Two nodes of one process, which meet over loopback: told to stop as Slurm does it, and started again."""
-    config = write_config(tmp_path, per_device_train_batch_size=4, max_steps=60, save_steps=60, deepspeed=ZERO2)
+    config = write_config(tmp_path, per_device_train_batch_size=4, max_steps=40, save_steps=40, deepspeed=ZERO2)
     variables = slurm(tmp_path, "127.0.0.1,127.0.0.2")
     job = submit(tmp_path, variables, str(config))
     until(lambda: steps(tmp_path / "run") >= 3, "steps", job)
@@ -121,13 +122,13 @@ def test_a_preempted_job_saves_is_queued_again_and_ends(tmp_path: Path) -> None:
     assert job.returncode == 85, output
     assert (tmp_path / "scontrol.log").read_text() == f"requeue {os.getpid()}\n"
     stopped_at = steps(tmp_path / "run")
-    assert 3 <= stopped_at < 60
+    assert 3 <= stopped_at < 40
     assert (tmp_path / f"run/checkpoint-{stopped_at}").is_dir()
     assert not launched(tmp_path)
 
     job = submit(tmp_path, variables, str(config))
     output, _ = job.communicate(timeout=600)
     assert job.returncode == 0, output
-    assert "grpo 1/60" not in output
-    assert [row["step"] for row in lines(tmp_path / "run/metrics.jsonl")] == list(range(1, 61))
+    assert "grpo 1/40" not in output
+    assert [row["step"] for row in lines(tmp_path / "run/metrics.jsonl")] == list(range(1, 41))
     assert (tmp_path / "scontrol.log").read_text().count("requeue") == 1
