@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rlkit.ablation.jobs import Job, Outcome
     from rlkit.ablation.settings import Ablation
 
+COMPLETIONS = 200  # of each run, in the report
 _log = logging.getLogger(__name__)
 
 
@@ -101,6 +102,12 @@ def _finish(ablation: Ablation, args: argparse.Namespace, write: bool) -> None:
     if write:
         write_json(ablation.output_dir / "results.json", data)
         write_text(ablation.output_dir / "table.md", "\n".join(map(markdown, made)))
+        runs = summary.run_folders(ablation, values)
+        if runs:
+            from rlkit.report import write_report
+
+            out, asked = ablation.output_dir / "report.html", summary.evaluation_folders(ablation, values)
+            write_report(runs, out, title=ablation.title, completions=COMPLETIONS, evaluation_folders=asked)
     print(json.dumps(data, ensure_ascii=False) if args.json else "\n".join(map(text, made)))
     if write and not args.json:
-        print(f"written to {ablation.output_dir}: results.json, table.md")
+        print(f"written to {ablation.output_dir}: results.json, table.md, report.html")

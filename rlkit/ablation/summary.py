@@ -202,6 +202,11 @@ def run_folders(ablation: Ablation, values: Measured) -> list[Path]:
     return [ablation.folder(seed, name) for name in trained for seed in ablation.seeds if (name, seed) in values]
 
 
+def evaluation_folders(ablation: Ablation, values: Measured) -> list[Path]:
+    """The evaluations of all models that are measured."""
+    return [evaluation_folder(ablation, seed, name) for name, seed in values]
+
+
 def _figures(values: Measured, variants: Iterable[str]) -> list[Figure]:
     """The figures that all of these variants have in some seed, in the order in which they were measured."""
     having = [
