@@ -113,7 +113,7 @@ const Charts = {
       scales: { x: { time: false }, y: { range: (u, low, high) => this.range(view.chart, low, high) } },
       axes: [
         { ...axis, size: 28, gap: 4, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000], values: (u, ticks) => ticks.map((tick) => (tick > last ? "" : count(tick))) },
-        { ...axis, size: 46, gap: 4, values: (u, ticks) => ticks.map((tick) => (view.chart.share ? `${+(tick * 100).toFixed(1)}%` : number(tick))) },
+        { ...axis, size: (u, labels) => Math.max(40, ...(labels || []).map((label) => label.length * 6.5 + 16)), gap: 4, values: (u, ticks) => ticks.map((tick) => (view.chart.share ? `${+(tick * 100).toFixed(1)}%` : this.tick(tick))) },
       ],
       series, bands,
       hooks: {
@@ -122,6 +122,13 @@ const Charts = {
       },
     }, uPlot.join(tables.map(([x, y]) => [x, y])), view.box);
     this.legend(view, null);
+  },
+
+  tick(value) {
+    const size = Math.abs(value);
+    if (size >= 1e6) return `${+(value / 1e6).toFixed(2)}M`;
+    if (size >= 1e4) return `${+(value / 1e3).toFixed(1)}k`;
+    return size && size < 1e-3 ? (+value.toPrecision(3)).toExponential() : number(value);
   },
 
   range(chart, low, high) {

@@ -99,7 +99,7 @@ def charts_of(folders: Sequence[Folder], browser: Browser) -> list[dict[str, Any
             plans = [one for number, folder in enumerate(folders) for one in _planned(number, folder)]
             # Runs of one plan share its lines.
             lines += list({(one["name"], *one["x"], *one["y"]): one for one in reversed(plans)}.values())[::-1]
-        empty = [folders[number].label for number, each in series.items() if not each]
+        empty = any(folders[number].values.get("method") == "grpo" and not each for number, each in series.items())
         if lines:
             found.append(_chart(chart, lines, chart.id, chart.title))
         elif chart.absent and empty:

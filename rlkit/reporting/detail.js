@@ -37,7 +37,7 @@ const Detail = {
       return make("div", { class: "block" }, make("h4", { text: "Score" }), make("p", { class: "quiet", text: told.problem || "The reward could not be built, so reasons are not known." }),
         make("dl", { class: "pairs" }, values.map(([name, value]) => make("div", {}, make("dt", { text: name }), make("dd", { text: number(value) })))));
     }
-    return make("div", { class: "block" }, make("h4", { text: "Score" }), make("div", { class: "scroll", tabindex: "0" }, make("table", { class: "parts" },
+    return make("div", { class: "block" }, make("h4", { text: "Score" }), told.problem ? make("p", { class: "warn", text: told.problem }) : null, make("div", { class: "scroll", tabindex: "0" }, make("table", { class: "parts" },
       make("thead", {}, make("tr", {}, ["part", "value", "weight", "adds", "why"].map((text, i) => make("th", { scope: "col", class: i === 4 ? "left" : null, text })))),
       make("tbody", {}, told.parts.map(([name, value, weight, best, reasons]) => {
         const worth = value === null ? null : value * weight;

@@ -19,6 +19,7 @@ from rlkit.errors import DataError
 from rlkit.reporting.blobs import Json, dumps
 
 Line = dict[str, Any]
+_NO_PARTS = Weighted({}, {})  # quotes and facts are found all the same
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,12 @@ def item_of(line: Line, reward: Weighted | None, seen: set[str] | frozenset[str]
     given = line.get("score") or {}
     score = Score(given.get("total"), given.get("parts") or {}, given.get("maximum") or 0.0, given.get("errors") or {})
     told, problem = None, None
-    if reward is not None:
-        try:
-            told = explain(sample, reward, score)
-        except RewardError as error:
-            problem = str(error)
+    if reward is not None and reward.parts.keys() != score.parts.keys() and score.parts:
+        reward, problem = _shared(reward, score)
+    try:
+        told = explain(sample, reward or _NO_PARTS, score)
+    except RewardError as error:
+        problem = str(error)
     row = _row(sample, told)
     key = hashlib.blake2b(row.encode(), digest_size=12).hexdigest()
     quotes = told.quotes if told else ()
@@ -68,6 +70,15 @@ def item_of(line: Line, reward: Weighted | None, seen: set[str] | frozenset[str]
         kinds=(kinds.count("verbatim"), kinds.count("fuzzy"), kinds.count("missing")),
         quoted_words=sum(len(quote.text.split()) for quote in quotes if quote.same_as is None),
     )
+
+
+def _shared(reward: Weighted, score: Score) -> tuple[Weighted | None, str]:
+    """The parts of the reward that were logged, and what that leaves unexplained."""
+    both = [name for name in score.parts if name in reward.parts]
+    logged = ", ".join(f"{name} {value}" for name, value in score.parts.items() if name not in both) or "none"
+    problem = f"the config's reward is not the one that was logged; logged besides what is shown: {logged}"
+    parts = {name: reward.parts[name] for name in both}
+    return Weighted(parts, {name: reward.weights[name] for name in both}) if both else None, problem
 
 
 def _row(sample: Sample, told: Explanation | None) -> Json:
@@ -123,7 +134,9 @@ def _moment(text: str | None) -> list[str] | None:
 def _told(sample: Sample, told: Explanation | None, problem: str | None) -> Json:
     if told is None:
         return dumps({"problem": problem} if problem else {})
-    value: dict[str, Any] = {"parts": [[part.name, part.value, part.weight, part.best, list(part.reasons)] for part in told.parts]}  # fmt: skip
+    value: dict[str, Any] = {"problem": problem} if problem else {}
+    if told.parts:
+        value["parts"] = [[part.name, part.value, part.weight, part.best, list(part.reasons)] for part in told.parts]
     if told.quotes:
         value["quotes"] = [
             [q.start, q.end, q.kind, q.similarity, q.place, q.changes, q.reason, q.same_as] for q in told.quotes

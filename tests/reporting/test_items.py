@@ -37,8 +37,10 @@ def test_every_line_is_packed_with_its_values(sample: Sample) -> None:
     assert row["question"] == sample.question
     assert len(row.get("sessions", [])) == len(sample.sessions)
     assert item_of(line, REWARDS[sample.task], {item.key}).row is None  # it is stored once
-    bare = item_of(line, None)
-    assert (json.loads(bare.told), bare.text, bare.total) == ({}, item.text, item.total)
+    bare = item_of(line, None)  # quotes and facts are marked without the reward as well
+    assert "parts" not in json.loads(bare.told)
+    assert (json.loads(bare.told).get("quotes") is None) == (told.get("quotes") is None)
+    assert (bare.key, bare.text, bare.total) == (item.key, item.text, item.total)
 
 
 def test_dates_that_cannot_be_read_are_shown_as_they_are() -> None:
@@ -55,3 +57,14 @@ def test_dates_that_cannot_be_read_are_shown_as_they_are() -> None:
 def test_a_bare_line_is_shown(line: dict) -> None:
     item = item_of(line, REWARDS["care"])
     assert (item.total, item.step) == (None, 0)
+
+
+def test_parts_that_the_config_does_not_name_are_told_apart() -> None:
+    score = {"total": 1.0, "maximum": 1.0, "parts": {"format": 0.0, "letters": 0.25}}
+    told = json.loads(item_of({"completion": "x", "score": score}, REWARDS["care"]).told)
+    assert [part[0] for part in told["parts"]] == ["format"]
+    assert "logged besides what is shown: letters 0.25" in told["problem"]
+    told = json.loads(
+        item_of({"completion": "x", "score": {**score, "parts": {"letters": 0.25}}}, REWARDS["care"]).told
+    )
+    assert told.keys() == {"problem"}
