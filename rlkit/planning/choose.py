@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from rlkit.config import Config, parse_config
@@ -21,6 +22,7 @@ from rlkit.planning.zero import CHOICES, Zero
 from rlkit.yaml_files import override
 
 SHIPPED = Path("configs/deepspeed")
+MAX_PAIRS = 5
 
 
 @dataclass(frozen=True)
@@ -104,20 +106,33 @@ def keys_of(zero: Zero) -> str:
 
 
 def remedies(config: Config, shape: Shape, lengths: Lengths, setup: Setup, room: Room) -> list[tuple[str, Choice]]:
-    """Single changes of a config that does not fit, each counted again, that make it fit."""
-    found = []
-    for changes in _changes(config, setup, room):
-        values = config.to_dict()
-        try:
-            for change in changes:
-                override(values, change)
-            other = read_setup(parse_config(values), shape, lengths, setup.gpus, setup.nodes)
-        except ConfigError:  # e.g. an adapter's layers that this family does not have: no way out
-            continue
-        choice = judge(other, room)
-        if choice.problem is None:
-            found.append((" ".join(changes), choice))
-    return found
+    """Changes of a config that does not fit, each counted again, that make it fit: single ones, or the first few pairs."""
+    changes = list(_changes(config, setup, room))
+    pairs = [one + other for one, other in combinations(changes, 2) if not _keys(one) & _keys(other)]
+    for tried, most in ((changes, len(changes)), (pairs, MAX_PAIRS)):
+        found = (_with(config, each, shape, lengths, setup, room) for each in tried)
+        fitting = [pair for pair in found if pair is not None and pair[1].problem is None]
+        if fitting:
+            return fitting[:most]
+    return []
+
+
+def _keys(changes: Sequence[str]) -> set[str]:
+    return {change.partition("=")[0] for change in changes}
+
+
+def _with(
+    config: Config, changes: Sequence[str], shape: Shape, lengths: Lengths, setup: Setup, room: Room
+) -> tuple[str, Choice] | None:
+    """The changes in words and what the changed config takes; None where it is none."""
+    values = config.to_dict()
+    try:
+        for change in changes:
+            override(values, change)
+        other = read_setup(parse_config(values), shape, lengths, setup.gpus, setup.nodes)
+    except ConfigError:  # e.g. an adapter's layers that this family does not have: no way out
+        return None
+    return " ".join(changes), judge(other, room)
 
 
 def _changes(config: Config, setup: Setup, room: Room) -> Iterator[list[str]]:

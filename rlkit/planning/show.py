@@ -23,10 +23,10 @@ def show(name: str, report: Report) -> None:
         console = Console(highlight=False, width=180)  # piped: wide enough that no cell is folded
     setup, room = report.setup, report.room
     shape, lengths = setup.shape, setup.lengths
-    trained = "all trained" if setup.adapter is None else f"{setup.trainable / 1e6:,.1f}M trained (LoRA)"
+    trained = "all trained" if setup.adapter is None else f"{_count(setup.trainable)} trained (LoRA)"
     machines = f"{setup.nodes} x {setup.gpus}" if setup.nodes > 1 else f"{setup.gpus}"
     console.print(
-        f"[bold]{name}[/bold]: {setup.method} of {shape.name} ({shape.parameters / 1e9:,.3f}B parameters, {trained}) on "
+        f"[bold]{name}[/bold]: {setup.method} of {shape.name} ({_count(shape.parameters)} parameters, {trained}) on "
         f"{machines} GPU(s) of {room.gpu / GIB:g} GiB"
     )
     console.print(
@@ -41,6 +41,10 @@ def show(name: str, report: Report) -> None:
     _choices(console, report)
     _verdict(console, report)
     _work(console, report)
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e9:,.3f}B" if parameters >= 1e9 else f"{parameters / 1e6:,.2f}M"
 
 
 def _lengths(lengths: Lengths) -> str:
@@ -117,15 +121,15 @@ def _verdict(console: Any, report: Report) -> None:
         return
     console.print(f"\ndoes not fit: {own.problem}", style="red", markup=False)
     if report.ways:
-        console.print("each of these changes alone makes it fit:")
+        console.print("each line of changes makes it fit:")
         for change, choice in report.ways:
             console.print(f"  {change}  ({choice.estimate.gpu / GIB:,.1f} GiB)", markup=False)
     elif best is not None:
         console.print(f"what fits: {_place(best)}; {keys_of(best.zero)}", markup=False)
     else:
         console.print(
-            "no single change makes it fit; use more GPUs, shorter prompts or completions (prompt.max_tokens, "
-            "train.max_completion_length), or several changes together"
+            "no two changes make it fit; use more GPUs, or shorter prompts or completions (prompt.max_tokens, "
+            "train.max_completion_length)"
         )
 
 

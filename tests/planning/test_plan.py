@@ -84,7 +84,7 @@ def test_too_large_a_run_ends_with_1_and_says_what_to_change(capsys: pytest.Capt
     assert cli.main([*arguments, "--gpu-memory", "64"]) == 1
     shown = capsys.readouterr().out
     assert "does not fit:" in shown
-    assert "each of these changes alone makes it fit:" in shown
+    assert "each line of changes makes it fit:" in shown
     assert "train.deepspeed=configs/deepspeed/zero3.json" in shown
     found = planned(capsys, *arguments[1:], "--gpu-memory", "64", code=1)
     assert not found["fits"]
@@ -113,6 +113,15 @@ def test_vllm_that_cannot_hold_the_weights_is_found(capsys: pytest.CaptureFixtur
     own = next(choice for choice in found["choices"] if choice["config"])
     assert "vLLM's share is 24.0 GiB" in own["problem"]
     assert "train.vllm_tensor_parallel_size=2" in [way["change"] for way in found["ways_out"]]
+
+
+def test_two_changes_together_where_none_alone_suffices(capsys: pytest.CaptureFixture[str]) -> None:
+    found = planned(capsys, "configs/care/qwen2.5-7b.yaml", "--gpus", "8", "--gpu-memory", "24", code=1)
+    assert 0 < len(found["ways_out"]) <= 5
+    for way in found["ways_out"]:
+        changes = way["change"].split()
+        assert len(changes) >= 2
+        planned(capsys, "configs/care/qwen2.5-7b.yaml", *changes, "--gpus", "8", "--gpu-memory", "24")
 
 
 def test_the_host_is_judged_where_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
