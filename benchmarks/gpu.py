@@ -43,7 +43,7 @@ from gpu_sizes import COMPLETIONS, LORA, SHAPES, WARM_UP_STEPS, figures
 from rlkit.runs import environment, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-PASSAGE_WORDS = 30
+PASSAGE_WORDS = 20
 # Groups of settings, each a choice of one; the first is what a run has without a sweep. TRL 1.16 computes log-probabilities
 # in chunks without being asked, so there is no such choice.
 CHOICES: dict[str, dict[str, dict[str, Any]]] = {
@@ -195,7 +195,7 @@ class Bench:
 def records(context: int, count: int) -> Iterator[dict[str, Any]]:
     """Rows whose passages are more than enough to fill a prompt; those that are too many are dropped there."""
     for row in range(count):
-        text = words(context, seed=row + 1)  # a word is more than a token
+        text = words(context // 2, seed=row + 1)  # a word is several tokens
         passages = [" ".join(text[at : at + PASSAGE_WORDS]) + "." for at in range(0, len(text), PASSAGE_WORDS)]
         gold = random.Random(row).choice(passages[: len(passages) // 4])
         answer, *asked = gold.split()[:4]
@@ -297,7 +297,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="everything in miniature on a CPU")
     args = parser.parse_args()
     if args.tiny:
-        args.shapes, args.contexts, args.new_tokens, args.steps = ["tiny", "tiny-lora"], [256], 8, 1
+        args.shapes, args.contexts, args.new_tokens, args.steps = ["tiny", "tiny-lora"], [512], 8, 1
     rows = []
     with tempfile.TemporaryDirectory() as made:
         bench = Bench(Path(made), args)
