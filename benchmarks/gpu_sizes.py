@@ -58,5 +58,5 @@ def figures(shape_name: str, found: Mapping[str, Any], new_tokens: int, peak_tfl
         "generation": generation / step,
         "rewards": rewards / step,
         "update": 1 - (generation + rewards) / step,
-        "losses": found["losses"],
+        "tokens": tokens,
     }
