@@ -47,11 +47,22 @@ def join(config: Config) -> None:
 
     ZeRO-3 splits weights while a model is created; without the group it takes every process for the only one and
     later fails with "train_batch_size is not equal to ...". The group waits for `train.ddp_timeout` seconds, as TRL
-    would have it; a group that exists already keeps its own timeout.
+    would have it; a group that exists already keeps its own timeout. Raises `RlkitError` where not all processes come.
     """
     import torch.distributed
 
     patience = timedelta(seconds=config.setting("ddp_timeout"))
+    try:
+        _make_group(config, patience)
+    except torch.distributed.DistStoreError as error:
+        raise RlkitError(
+            f"not all {world_size()} processes have come within the {patience.total_seconds():g} s of train.ddp_timeout; what "
+            f"the others have printed says why. ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def _make_group(config: Config, patience: timedelta) -> None:
+    import torch.distributed
 
     if config.train.get("deepspeed"):
         if on_cpu(config):
