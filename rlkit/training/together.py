@@ -47,6 +47,7 @@ def stopping_together() -> Iterator[None]:
         raise
     except Exception as error:
         if not link.first_to_fail():
+            time.sleep(GRACE_SECONDS)  # a launcher ends all when one ends; the first to fail has to say why before
             raise FailedElsewhere(2) from error
         if link.gone:
             raise RlkitError(_GONE) from error
