@@ -28,6 +28,12 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert not re.search(r"(?:src|href)=\"https?://(?:fonts|cdn|unpkg)", page)  # nothing is fetched from elsewhere
 
 
+def test_no_page_stands_twice_in_the_navigation() -> None:
+    pages = re.findall(r"^ +- .+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), flags=re.MULTILINE)
+    assert len(pages) > 25
+    assert len(pages) == len(set(pages))
+
+
 @pytest.mark.parametrize("name", sorted(set(NAMES)))
 def test_the_map_leads_to_code(name: str) -> None:
     parts = name.split(".")
