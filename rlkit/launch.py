@@ -15,6 +15,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
+
 from rlkit.config import Config, load_config
 from rlkit.errors import ConfigError, RlkitError, nearest
 from rlkit.launching.commands import LAUNCHERS, Command, Nodes
@@ -24,6 +26,7 @@ from rlkit.launching.vllm_server import vllm_server
 
 PORT = 29500
 MAX_NODES = 10_000
+CPU_PROCESS_BYTES = 500_000_000  # what Python's packages take in a process before any model
 _PACKAGES = {"deepspeed": "deepspeed", "torchrun": "torch", "accelerate": "accelerate"}
 
 
@@ -142,6 +145,12 @@ def _for_this_machine(config: Config, args: argparse.Namespace, nodes: Nodes) ->
         _say(
             f"{why}: {count} processes on its CPU, joined by gloo (DS_ACCELERATOR=cpu); for trying a run, not for speed"
         )
+        memory = psutil.virtual_memory().total
+        if not args.dry_run and count * CPU_PROCESS_BYTES > memory:
+            raise ConfigError(
+                f"--gpus {count}: processes on the CPU take {CPU_PROCESS_BYTES / 1e9:g} GB each before any model, and this machine "
+                f"has {memory / 1e9:.0f} GB, so it would stall; 2 to 4 are enough to try a run."
+            )
         threads = max(1, (os.cpu_count() or 1) // count)
         return {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}, True
     ids = visible_ids()

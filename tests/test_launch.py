@@ -8,6 +8,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rlkit import cli, launch
@@ -72,6 +73,16 @@ def test_no_more_processes_than_gpus(capsys: pytest.CaptureFixture[str], monkeyp
     monkeypatch.setattr(launch, "accelerators", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     assert "this machine has 2 (CUDA_VISIBLE_DEVICES=4,5)" in refused(capsys, CONFIG, "--gpus", "3")
+
+
+def test_no_more_processes_on_a_cpu_than_its_memory_holds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "CPU_PROCESS_BYTES", psutil.virtual_memory().total // 4)
+    said = refused(capsys, CONFIG, "train.use_cpu=true", "--gpus", "5")
+    assert "--gpus 5: processes on the CPU take" in said
+    assert "2 to 4 are enough" in said
+    assert dry(capsys, "train.use_cpu=true", "--gpus", "5")  # may be meant for another machine
 
 
 def test_the_chosen_gpus_are_kept(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
