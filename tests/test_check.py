@@ -50,6 +50,13 @@ def test_a_sound_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert not Path("runs").exists()  # looking leaves nothing behind
 
 
+def test_what_was_found_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", config(), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["gold_rows"], found["gold_short_rows"]) == ({"only": 12}, 12, 0)
+    assert found["batches"]["steps"] == 4
+
+
 def test_a_row_that_cannot_be_graded_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     row = dict(next(generate("easy", rows=1)), id="odd", evidence=["Nobody said this sentence."])
     path = config([row, *map(dict, generate("easy", rows=3))])
