@@ -74,7 +74,7 @@ def train(config: Config, *, resume: bool = False) -> Run:
         if said is None:
             raise
         raise RunError(
-            f"{run.folder}: nothing more could be written ({said}), so the run ends here; free some space (see also "
+            f"{run.folder}: nothing more could be written ({said}): the disk or a quota is full, so the run ends here; free some space (see also "
             "train.save_total_limit) and start the same command again: it goes on from its newest whole checkpoint."
         ) from error
     finally:
