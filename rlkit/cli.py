@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from rewards.errors import RewardError
@@ -135,7 +136,12 @@ def _run(arguments: Sequence[str]) -> int:
     _show_log()
     module_name, help_line, example = VERBS[verb]
     module = importlib.import_module(module_name)
-    parser = argparse.ArgumentParser(prog=f"rlkit {verb}", description=help_line, epilog=f"example: {example}")
+    parser = argparse.ArgumentParser(
+        prog=f"rlkit {verb}",
+        description=textwrap.fill(help_line, 80),
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # a wrapped example cannot be copied
+    )
     module.add_arguments(parser)
     return module.main(parser.parse_intermixed_args(arguments[1:]))  # options may stand between overrides
 

@@ -104,5 +104,6 @@ def write_report(
         pages = (element for store in stores for element in store.elements())
         for piece in page(name, report, browser.index(), pages):
             file.write(piece.encode())
-    _log.info("%d runs, %s completions, %.1f MB", len(folders), f"{len(browser):,}", out.stat().st_size / 1e6)
+    runs_told = "1 run" if len(folders) == 1 else f"{len(folders)} runs"
+    _log.info("%s, %s completions, %.1f MB", runs_told, f"{len(browser):,}", out.stat().st_size / 1e6)
     return out

@@ -46,6 +46,16 @@ def test_every_verb_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None
         assert example in overview
 
 
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_the_example_of_a_verb_can_be_copied(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit):
+        cli.main([verb, "--help"])
+    assert f"example: {cli.VERBS[verb][2]}\n" in capsys.readouterr().out
+
+
 def test_a_wrong_verb_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["trian"]) == 2
     assert "no verb 'trian'. Did you mean 'train'?" in capsys.readouterr().err

@@ -44,12 +44,11 @@ const Timeline = {
         svg.append(make("rect", { x: a, y: 8, width: Math.max(3, b - a), height: height - 30, class: "range", rx: 3 }));
       }
       svg.append(make("line", { x1: left, x2: width - right, y1: height - 20, y2: height - 20, class: "axis" }));
-      const span = high - low;
-      for (let i = 0; i <= 5; i++) {
-        const t = new Date(first + ((last - first) * i) / 5);
-        const text = span > 5 * 864e5 ? t.toISOString().slice(0, 10) : t.toISOString().slice(5, 16).replace("T", " ");
-        if (last === first && i) break;
-        svg.append(make("text", { x: x(t.getTime()), y: height - 6, class: "tick", "text-anchor": i === 0 && last !== first ? "start" : i === 5 ? "end" : "middle", text }));
+      const day = 864e5, daily = last - first > 5 * day; // a date stands where its day begins
+      const step = daily ? Math.ceil((last - first) / day / 5) * day : (last - first) / 5 || Infinity;
+      for (let t = daily ? Math.ceil(first / day) * day : first; t < last + 1; t += step) {
+        const text = new Date(t).toISOString();
+        svg.append(make("text", { x: x(t), y: height - 6, class: "tick", "text-anchor": "middle", text: daily ? text.slice(0, 10) : text.slice(5, 16).replace("T", " ") }));
       }
       events.forEach(({ event, sx, sy }, i) => {
         const a = x(event.from ?? low), b = x(event.to ?? high), y = base + i * 14;
