@@ -77,7 +77,7 @@ const Overview = {
     if (!report.evaluations.length) return null;
     return make("section", { id: "evaluation", "aria-labelledby": "evaluation-title" }, make("h2", { id: "evaluation-title", text: "Evaluation" }),
       report.evaluations.map((table) => make("div", { class: "card" }, make("h3", { text: table.title }),
-        make("div", { class: "scroll", tabindex: "0" }, make("table", { class: "evaluation" },
+        make("div", { class: "scroll", tabindex: "0" }, make("table", { class: table.columns.length > 8 ? "evaluation wide" : "evaluation" },
           make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "model" }), make("th", { scope: "col", class: "left", text: "source" }), table.columns.map((column) => make("th", { scope: "col", text: column.title })))),
           make("tbody", {}, table.rows.map((row) => make("tr", { class: row.source }, make("th", { scope: "row", text: row.label }), make("td", { class: "left" }, make("span", { class: `badge ${row.source === "measured" ? "blue" : ""}`, text: row.source })),
             row.figures.map((figure, i) => this.figure(figure, table.columns[i]))))))),
@@ -96,7 +96,7 @@ const Overview = {
           make("line", { x1: 0, x2: 100, y1: 3, y2: 3, class: "track" }), make("line", { x1: at(figure.low), x2: at(figure.high), y1: 3, y2: 3, class: "span" }), make("circle", { cx: at(figure.value), cy: 3, r: 2, class: "mid" }))));
       }
     }
-    if (figure.n !== undefined) cell.title = `${count(figure.n)} rows`;
+    if (figure.n !== undefined) cell.append(make("span", { class: "rows-judged", text: `n = ${count(figure.n)}` }));
     return cell;
   },
 };

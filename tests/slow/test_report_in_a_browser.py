@@ -14,7 +14,9 @@ from made_up_run import GENERATIONS, HOSTILE, make_run
 
 from rewards import Sample, presets
 from rewards.explain import Explanation, explain
+from rlkit.evaluation.folder import claim
 from rlkit.report import write_report
+from rlkit.runs import write_json
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -265,6 +267,38 @@ def test_a_memory_run_has_a_timeline(browser: Any, tmp_path: Path) -> None:
         assert opened.locator(".timeline circle.gold").count() == sum(note.gold for note in told.sessions)
         scores = [event.score for note in told.sessions for event in note.events if event.score is not None]
         assert opened.locator(".timeline rect.good").count() == scores.count(1.0)
+    opened.close()
+
+
+def time_dialog(folder: Path) -> Path:
+    """An evaluation with the most columns that a suite has."""
+    tasks = ["Localization", "Duration_Compare", "Computation", "Order_Compare", "Extract", "Explicit_Reasoning",
+             "Order_Reasoning", "Relative_Reasoning", "Counterfactual", "Co_temporality", "Timeline",
+             "Category A", "Category B", "Category C", "overall"]  # fmt: skip
+    kind = {"suite": "time_dialog", "context": "full", "metric": "time_dialog", "n": 40, "none": 0}
+    cells = [{**kind, "subset": task, "mean": 0.436, "low": 0.314, "high": 0.559} for task in tasks]
+    suite = {"title": "Time-Dialog", "headline": "time_dialog", "strict": False, "overall": "example", "groups": {},
+             "published": ["time_dialog"], "suite": {}, "notes": [], "cells": cells, "controls": {}}  # fmt: skip
+    claim(folder, {"model": "m"}, {})
+    write_json(folder / "results.json", {"model": "m", "suites": {"time_dialog": suite}})
+    (folder / "examples.jsonl").write_text("")
+    return folder
+
+
+def test_a_wide_evaluation_fits_on_paper_with_its_counts(browser: Any, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "memory", task="memory_t1", hostile=False)
+    report = write_report([run], tmp_path / "report.html", evaluation_folders=[time_dialog(tmp_path / "evaluation")])
+    opened = browser.new_page()
+    opened.set_viewport_size({"width": 688, "height": 900})  # A4 between margins of 14 mm
+    opened.goto(report.as_uri())
+    opened.wait_for_selector("html[data-ready]")
+    assert opened.locator(".measured .rows-judged").first.inner_text() == "n = 40"
+    opened.emulate_media(media="print")
+    table, room = opened.evaluate(
+        "(t => [t.scrollWidth, t.parentElement.clientWidth])(document.querySelector('table.evaluation'))"
+    )
+    assert opened.locator("table.evaluation thead th").count() > 12
+    assert table <= room
     opened.close()
 
 
