@@ -29,10 +29,17 @@ def lacking(config: Config) -> list[str]:
 
 
 def _start_problems(name: str | None) -> list[str]:
-    """Folders that look like a start, but are none: a run, an adapter."""
-    if name is None or not Path(name).is_dir() or (Path(name) / "config.json").is_file():
+    """Names that cannot be a start: a folder that is not there, that of a run, an adapter."""
+    if name is None or (Path(name) / "config.json").is_file():
         return []
     where = f"model.model_name_or_path: {name!r}"
+    if not Path(name).is_dir():
+        if name.count("/") < 2 and not name.startswith((".", "/", "~")):
+            return []  # the hub may know it
+        return [
+            f"{where} is no folder (from {Path.cwd()}), and a hub name is NAME or OWNER/NAME; make it first, where another "
+            "run does, or name a model that is there."
+        ]
     if (Path(name) / "model" / "config.json").is_file():
         return [f"{where} is a run's folder; its model is in {str(Path(name) / 'model')!r}."]
     if (Path(name) / "adapter_config.json").is_file():

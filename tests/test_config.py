@@ -182,6 +182,18 @@ def test_differences_name_keys_and_values() -> None:
     assert differences(old, old) == []
 
 
+@pytest.mark.parametrize("name", ["runs/sft/of/model", "./model", "/nowhere/model", "../model"])
+def test_a_start_that_is_neither_a_folder_nor_a_hub_name(name: str) -> None:
+    (problem,) = lacking(parse(model={"model_name_or_path": name}))
+    assert f"{name!r} is no folder" in problem
+    assert "OWNER/NAME" in problem
+
+
+@pytest.mark.parametrize("name", ["gpt2", "Qwen/Qwen2.5-7B-Instruct"])
+def test_hub_names_are_left_to_the_hub(name: str) -> None:
+    assert lacking(parse(model={"model_name_or_path": name})) == []
+
+
 @pytest.mark.parametrize(
     ("file", "name", "message"),
     [

@@ -170,10 +170,12 @@ def test_contradictions_are_refused(arguments: list[str], said: str, capsys: pyt
 def test_what_the_run_itself_would_refuse(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Data, batches and packages are looked at before a process starts, for as many processes as there will be."""
     quick = "configs/quickstart/grpo.yaml"
-    folder = f"train.output_dir={tmp_path / 'run'}"
-    assert "does not divide" in refused(capsys, quick, folder, "train.num_generations=7", "--gpus", "3")
-    assert "Did you mean 'easy'?" in refused(capsys, quick, folder, "sources.easy.level=esy", "--gpus", "2")
-    assert "Did you mean 'token_f1'?" in refused(capsys, quick, folder, "rewards.accuracy.use=token_f2", "--gpus", "2")
+    folder = (f"train.output_dir={tmp_path / 'run'}", "model.model_name_or_path=owner/name")
+    assert "does not divide" in refused(capsys, quick, *folder, "train.num_generations=7", "--gpus", "3")
+    assert "Did you mean 'easy'?" in refused(capsys, quick, *folder, "sources.easy.level=esy", "--gpus", "2")
+    assert "Did you mean 'token_f1'?" in refused(capsys, quick, *folder, "rewards.accuracy.use=token_f2", "--gpus", "2")
+    missing = refused(capsys, quick, folder[0], "model.model_name_or_path=runs/an/earlier/model", "--gpus", "2")
+    assert "'runs/an/earlier/model' is no folder" in missing
 
 
 def test_pdsh_is_needed_for_ssh(
