@@ -230,3 +230,13 @@ def quiet(trainer: Any) -> None:
 
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
+
+
+def trackers_last(trainer: Any) -> None:
+    """Let trackers see a log after the callbacks that add to it; transformers asks the trackers first."""
+    from transformers.integrations import get_reporting_integration_callbacks
+
+    for kind in get_reporting_integration_callbacks(trainer.args.report_to):
+        tracker = trainer.pop_callback(kind)
+        if tracker is not None:
+            trainer.add_callback(tracker)

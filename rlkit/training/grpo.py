@@ -79,6 +79,7 @@ def train_grpo(
     )
     complete_head(trainer.model)
     common.quiet(trainer)
+    common.trackers_last(trainer)
     try:
         common.finish(trainer, run, planned.facts, {} if watch is None else watch.outcome)
     finally:

@@ -80,6 +80,31 @@ def test_nobody_is_told_of_short_rewards_or_of_workers_that_are_there(clock: Any
     assert caplog.text == ""
 
 
+def test_trackers_get_what_callbacks_add_to_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+    from transformers.integrations import integration_utils
+
+    from rlkit.training.common import trackers_last
+    from rlkit.training.times import Times
+
+    tracked: list[set[str]] = []
+
+    class Tracker(TrainerCallback):
+        def on_log(self, *_: Any, logs: dict[str, float] | None = None, **__: Any) -> None:
+            tracked.append(set(logs or ()))
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "tensorboard", Tracker)
+    args = TrainingArguments(output_dir=str(tmp_path), report_to=["tensorboard"], use_cpu=True)
+    times = Times(Scoring())
+    trainer = Trainer(model=torch.nn.Linear(1, 1), args=args, callbacks=[times])
+    trackers_last(trainer)
+    times._steps = 1
+    trainer.log({"loss": 0.5})
+    assert len(tracked) == 1
+    assert {"loss", "time/generation", "time/rewards", "time/update", "time/rewards_share"} <= tracked[0]
+
+
 def test_lines_hold_their_own_row_and_completion() -> None:
     rows = [
         Sample(id=row, context=[{"title": "T", "text": f"{row} é"}], golds="x", prompt=[{"role": "user", "content": row}],
