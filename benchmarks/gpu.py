@@ -40,6 +40,7 @@ import yaml
 from gpu_run import words
 from gpu_sizes import COMPLETIONS, LORA, SHAPES, WARM_UP_STEPS, figures
 
+from rlkit.launching.devices import accelerators
 from rlkit.runs import environment, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -298,6 +299,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.tiny:
         args.shapes, args.contexts, args.new_tokens, args.steps = ["tiny", "tiny-lora"], [512], 8, 1
+    elif not all(name.startswith("tiny") for name in args.shapes) and not accelerators():
+        sys.exit("error: torch sees no GPU here, and these models take hours on a CPU; try it with --tiny.")
     rows = []
     with tempfile.TemporaryDirectory() as made:
         bench = Bench(Path(made), args)
