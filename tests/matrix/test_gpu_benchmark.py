@@ -39,3 +39,11 @@ def test_it_runs_from_end_to_end(tmp_path: Path) -> None:
                 assert run["generation"] + run["rewards"] + run["update"] == pytest.approx(1)
                 assert min(run["generation"], run["rewards"], run["update"], run["peak_gib"]) > 0
     assert ended.stdout.count("| tiny |") == ended.stdout.count("| tiny-lora |") == 4
+
+
+def test_without_a_gpu_it_says_so_at_once(tmp_path: Path) -> None:
+    hidden = {**environment(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, str(ROOT / "benchmarks/gpu.py"), "--shapes", "3b"]
+    ended = subprocess.run(command, env=hidden, capture_output=True, text=True, timeout=600)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "torch sees no GPU here" in ended.stderr
