@@ -262,12 +262,11 @@ def _watched(config: Config, held_out: Sources | None, sums: Batches) -> str:
 
 
 def _show(path: str, config: Config, found: Findings, processes: int) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)  # piped: wide enough that no cell is folded
+    from rlkit.console import standard_output
+
+    console = standard_output()
     model = config.model.get("model_name_or_path") or f"scratch {config.scratch.get('model_type', 'qwen2')}"  # type: ignore[union-attr]
     console.print(f"[bold]{path}[/bold]: {config.method} of {model} on task {config.task}, {processes} process(es)")
     console.print(f"run folder {config.output_dir}\n")

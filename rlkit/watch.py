@@ -96,9 +96,9 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(asdict(look), ensure_ascii=False))
         return 0
-    from rich.console import Console
+    from rlkit.console import standard_output
 
-    console = Console(highlight=False)
+    console = standard_output(piped_width=100)
     if args.once or not sys.stdout.isatty():
         console.print(drawn(look))
         return 0

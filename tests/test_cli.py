@@ -89,3 +89,13 @@ def test_the_page_of_the_command_line_is_the_command_line() -> None:
         parser = argparse.ArgumentParser()
         importlib.import_module(cli.VERBS[verb][0]).add_arguments(parser)
         assert ("--json" in parser.format_help()) == (not about.startswith("no")), verb
+
+
+def test_a_reader_that_has_seen_enough_is_no_finding() -> None:
+    """`rlkit check ... | head -1`: exit code 1 would mean that something was found."""
+    root = Path(__file__).resolve().parents[1]
+    check = f"{sys.executable} -m rlkit check configs/quickstart/grpo.yaml --limit 5 model.model_name_or_path=x"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{check} | true"], cwd=root, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -122,12 +122,11 @@ class Report:
 
 
 def show(audited: str, source: str, report: Report) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)  # piped: wide enough that no cell is folded
+    from rlkit.console import standard_output
+
+    console = standard_output()
     console.print(f"{audited} on {report.rows:,} rows ({source}): {report.attempts:,} completions", markup=False)
     heads = ("", "rows", "right answer", "honest", "other answer", "honest", "most", "worst margin", "on row")
     for task in dict.fromkeys(line.task for line in report.lines):

@@ -22,12 +22,11 @@ def main(args: argparse.Namespace) -> int:
 
     with _bars() as progress:
         found = distill(settings, progress=progress)
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)  # piped: wide enough that no cell is folded
+    from rlkit.console import standard_output
+
+    console = standard_output()
     for title, head, rows in found.tables():
         table = Table(*head, title=title, title_justify="left")
         for row in rows:

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 def show(name: str, report: Report) -> None:
     """Print what a config takes, what fits instead, and how much work the run is."""
-    from rich.console import Console
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=180)  # piped: wide enough that no cell is folded
+    from rlkit.console import standard_output
+
+    console = standard_output(piped_width=180)
     setup, room = report.setup, report.room
     shape, lengths = setup.shape, setup.lengths
     trained = "all trained" if setup.adapter is None else f"{_count(setup.trainable)} trained (LoRA)"

@@ -25,11 +25,10 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(result))
         return 0
-    from rich.console import Console
-
+    from rlkit.console import standard_output
     from rlkit.quickstart.tables import print_samples, print_table
 
-    console = Console()
+    console = standard_output()
     world = world_of(args.task)
     print_samples(console, world, folder / "evaluation")
     print_table(console, world, result["table"])
