@@ -9,6 +9,7 @@ import copy
 import hashlib
 import logging
 import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -29,6 +30,7 @@ from rlkit.training.scoring_options import Scoring
 
 MAX_WORKERS_A_CORE = 4
 _log = logging.getLogger(__name__)
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # where a function lies in this process is no part of what it does
 _EQUAL = 1e-6  # processors may differ in the last digits of a float
 
 
@@ -139,7 +141,7 @@ def fingerprint(reward: Weighted) -> str:
     for name, part in reward.parts.items():
         inner = part.part if isinstance(part, for_task) else part
         kind = inner if hasattr(inner, "__qualname__") else type(inner)
-        shown = repr(part) if is_dataclass(inner) else ""
+        shown = _ADDRESS.sub("", repr(part)) if is_dataclass(inner) else ""
         digest.update(repr((name, reward.weights[name], kind.__module__, kind.__qualname__, shown)).encode())
         source = getattr(sys.modules.get(kind.__module__), "__file__", None)
         if source is not None:

@@ -266,3 +266,20 @@ def test_options_that_change_no_result_do_not_make_another_run() -> None:
     )
     with pytest.raises(ConfigError, match="scoring: given, but method sft has no reward"):
         parse_config({**CONFIG, "method": "sft", "scoring": {"workers": 1}})
+
+
+def test_the_presets_have_one_fingerprint_in_every_process() -> None:
+    """A parameter that is a function lies somewhere else in each process, and is the same function."""
+    code = (
+        "import sys; ballast = [object() for _ in range(int(sys.argv[1]))]\n"
+        "from rewards import presets; from rlkit.training.scoring import fingerprint\n"
+        "print(fingerprint(presets.care()), fingerprint(presets.memory_t1()))"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code, ballast], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout
+        for ballast in ("0", "100000", "300000")
+    }
+    assert len(told) == 1
+    assert len(set(told.pop().split())) == 2
