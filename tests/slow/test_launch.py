@@ -17,7 +17,6 @@ from runs_for_real import ROOT, environment, lines, start, write_config
 
 from rlkit.launching.ends import MARK
 
-pytestmark = pytest.mark.slow
 ZERO2 = str(ROOT / "configs/deepspeed/zero2.json")
 SCRIPT = ROOT / "examples/slurm/train.sbatch"
 # As many tasks as nodes, each told its number; SIGTERM goes to all; the highest exit code is srun's own.
@@ -68,6 +67,7 @@ def launched(folder: Path) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_killed_launch_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
     config = write_config(tmp_path, per_device_train_batch_size=4, max_steps=24, deepspeed=ZERO2)
     command = (sys.executable, "-m", "rlkit", "launch", str(config), "--gpus", "2")
@@ -111,6 +111,7 @@ def submit(folder: Path, variables: dict[str, str], *arguments: str) -> subproce
     )  # fmt: skip
 
 
+@pytest.mark.matrix  # tests/test_slurm.py tries the script itself, without a training
 def test_a_preempted_job_saves_is_queued_again_and_ends(tmp_path: Path) -> None:
     """Two nodes of one process, which meet over loopback: told to stop as Slurm does it, and started again."""
     config = write_config(tmp_path, per_device_train_batch_size=4, max_steps=40, save_steps=40, deepspeed=ZERO2)

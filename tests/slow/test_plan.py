@@ -35,7 +35,7 @@ def check(rows: dict[str, Any], under: float, states: float = STATES) -> None:
     assert -under <= rows["largest at once"].error <= LARGEST_OVER, rows
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_grpo_with_a_reference_model(tmp_path: Path) -> None:
     check(compared("grpo-reference", tmp_path), LARGEST_UNDER)
 
