@@ -161,5 +161,8 @@ def _overview() -> str:
     lines += [f"  {verb:<15}{line}" for verb, (_, line, _) in VERBS.items()]
     lines += ["", "examples:"]
     lines += [f"  {example}" for _, _, example in VERBS.values()]
-    lines += ["", "rlkit VERB --help says more. Exit codes: 0 done, 1 done with findings, 2 refused with a message, 85 stopped with a checkpoint."]
+    lines += [
+        "",
+        "rlkit VERB --help says more. Exit codes: 0 done, 1 done with findings, 2 refused with a message, 85 stopped with a checkpoint.",
+    ]
     return "\n".join(lines)
