@@ -150,7 +150,9 @@ def test_the_documented_command(tmp_path: Path) -> None:
     zero1 = str(ROOT / "configs/deepspeed/zero1.json")
     config = write_config(tmp_path, per_device_train_batch_size=4, max_steps=1, deepspeed=zero1)
     launch = ("deepspeed", "--num_gpus", "2", "--module", "rlkit", "train", str(config))
+    shared = set(Path("/dev/shm").glob("deepspeed_*"))
     finish(tmp_path, *launch)
+    assert set(Path("/dev/shm").glob("deepspeed_*")) <= shared, "66 MB a process are left until the machine restarts"
     assert json.loads((tmp_path / "run" / "done.json").read_text())["steps"] == 1
     output = finish(tmp_path, *launch, expect=2)
     assert output.count("error: ") == 1
