@@ -40,7 +40,7 @@ class Say(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A request, what it was answered, and when it came and that was written (`time.monotonic`)."""
+    """A request, what it was answered, and when it came and that was ready (`time.monotonic`)."""
 
     body: Body
     said: Say
@@ -101,12 +101,13 @@ class ScriptedEndpoint:
                     break
                 data = say.body(asked)
                 kind = b"text/html" if data.startswith(b"<") else b"application/json"
+                # before it is written: whoever got the last answer finds it counted
+                self.calls.append(Call(asked, say, asked_at, time.monotonic()))
                 writer.write(
                     b"HTTP/1.1 %d X\r\nContent-Type: %s\r\nretry-after-ms: 1\r\nContent-Length: %d\r\n\r\n%s"
                     % (say.status, kind, len(data), data)
                 )
                 await writer.drain()
-                self.calls.append(Call(asked, say, asked_at, time.monotonic()))
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client went away, perhaps killed, or this server is closed
         finally:
