@@ -23,7 +23,7 @@ from rlkit.yaml_files import override, read_yaml_file
 SEEDS_APART = (
     8  # training seeds of one ablation seed: one for each distance from the start, see `Ablation.training_seed`
 )
-WORLDS = ("care", "memory_t1")
+WORLDS = ("care", "care_hard", "memory_t1")
 _KINDS = ("world", "sample", "config")
 
 
@@ -81,11 +81,19 @@ class Ablation:
     def stages(self) -> dict[str, Stage]:
         return {**self.before, **self.variants}
 
-    def evaluation(self) -> tuple[Settings, list[Suite]]:
-        """What every model is asked."""
+    def evaluation(self, seed: int | None = None) -> tuple[Settings, list[Suite]]:
+        """What every model of a seed is asked; without a seed, what the evaluation's own file says."""
         path = Path(self.evaluate) if self.evaluate.endswith((".yaml", ".yml")) else None
-        settings = load_settings(path, [])
+        settings = load_settings(path, [] if seed is None else self.questions(seed))
         return settings, chosen_suites(settings, [] if path else [self.evaluate], where="evaluate")
+
+    def questions(self, seed: int) -> list[str]:
+        """What `rlkit evaluate` is told besides the model: made-up questions of the seed's own, the same for all variants.
+
+        So the draw of the questions is part of what varies from seed to seed, and intervals hold it.
+        """
+        made_up = any(suite.made_up for suite in self.evaluation()[1])
+        return [f"data_seed={SEEDS_APART * seed + SEEDS_APART - 1}"] if made_up else []
 
     def folder(self, seed: int, stage: str) -> Path:
         return self.output_dir / f"seed{seed}" / stage

@@ -17,12 +17,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     import torch
 
-    from rlkit.quickstart.stages import keep_quiet, train_base, world_of
+    from rlkit.ablation.worlds import WORLDS
+    from rlkit.quickstart.stages import keep_quiet, train_base
     from rlkit.runs import write_folder
 
     torch.set_num_threads(1)
     keep_quiet()
-    world = world_of(args.task)
+    world = WORLDS[args.task]
 
     def fill(folder: Path) -> None:
         train_base(world, folder, args.seed, args.steps)

@@ -39,6 +39,9 @@ PLACES = (
 ATTRIBUTES = ("visited", "painted", "mapped", "praised", "explored", "described")
 LINK = "hired"
 RELATIONS = (*ATTRIBUTES, LINK)
+OTHERWISE = dict(zip(RELATIONS, ("toured", "drew", "charted", "lauded", "roamed", "depicted", "employed"), strict=True))
+RUMOUR = "Supposedly"  # how a sentence begins that contradicts a plain one; the plain one is right
+IDLE = ("slept", "smiled", "waited", "laughed")
 TYPICAL = dict(zip(ATTRIBUTES, PLACES[::6], strict=False))  # what a spurious prior expects of each attribute
 
 LEVELS: dict[str, dict[str, Any]] = {
@@ -129,6 +132,43 @@ def draw_facts(rng: random.Random, count: int, hops: int) -> list[Fact]:
     return chain + [complete(*pair) for pair in wanted]
 
 
+class Telling(NamedTuple):
+    """How the facts of a context become sentences: see `paraphrased`, `rumours` and `noise` of `generate`."""
+
+    paraphrased: float = 0.0
+    rumours: int = 0
+    noise: int = 0
+
+    def sentences(
+        self, rng: random.Random, facts: Sequence[Fact], first: int = 0, never: Collection[str] = ()
+    ) -> tuple[list[str], list[str]]:
+        """One sentence a fact, in order, and the further ones. The fact at `first` is contradicted before others are.
+
+        No rumour tells a place of `never`. Without options nothing is drawn.
+
+        >>> facts = [Fact("Ada", "visited", "Fenwick")]
+        >>> Telling(paraphrased=1.0, rumours=1, noise=1).sentences(random.Random(1), facts)
+        (['Ada toured Fenwick.'], ['Supposedly Ada visited Corrinth.', 'Ada slept.'])
+        """
+        told = [
+            fact._replace(relation=OTHERWISE[fact.relation])
+            if self.paraphrased and rng.random() < self.paraphrased
+            else fact
+            for fact in facts
+        ]
+        others: list[str] = []
+        if self.rumours:
+            rest = [fact for fact in facts if fact is not facts[first]]
+            for fact in [facts[first], *rng.sample(rest, self.rumours - 1)]:
+                known = {fact.subject, fact.value, *never, *(one.value for one in facts if one.relation != LINK)}
+                choices = [value for value in (NAMES if fact.relation == LINK else PLACES) if value not in known]
+                others.append(f"{RUMOUR} {fact._replace(value=rng.choice(choices))}")
+        if self.noise:
+            people = sorted({fact.subject for fact in facts})
+            others += [f"{rng.choice(people)} {rng.choice(IDLE)}." for _ in range(self.noise)]
+        return [str(fact) for fact in told], others
+
+
 def fingerprint(sentences: Iterable[str]) -> str:
     """Name a context by its sentences, whatever their order.
 
@@ -158,6 +198,9 @@ def generate(
     facts_per_passage: int = 1,
     counterfactual: bool = False,
     typical: float = 0.0,
+    paraphrased: float = 0.0,
+    rumours: int = 0,
+    noise: int = 0,
     demonstrations: bool = False,
 ) -> Iterator[Record]:
     """Yield `rows` records of a level; row i depends on level, seed, split and options, not on `rows`.
@@ -167,6 +210,9 @@ def generate(
     `counterfactual` yields, row by row, the same question over the same context with the answering fact changed.
     `typical` is the share of facts whose place is the usual one of their relation: a guess that is often right without
     reading. Where the answering fact is changed, its place is never the usual one.
+    `paraphrased` is the share of facts that are told in another word than questions use. `rumours` is the number of
+    facts, the answering one first, that a further sentence contradicts ("Supposedly Ada visited Fenwick."); the plain
+    sentence is right. `noise` is the number of sentences that answer no question.
     `demonstrations` adds the completion that a row's own labels describe, for SFT.
 
     Raises ConfigError for an unknown or impossible option, before the first row.
@@ -188,12 +234,20 @@ def generate(
     for option, value in (("counterfactual", counterfactual), ("demonstrations", demonstrations)):
         if not isinstance(value, bool):
             raise ConfigError(f"{option}: {value!r} is not true or false.")
-    if isinstance(typical, bool) or not isinstance(typical, int | float) or not 0 <= typical <= 1:
-        raise ConfigError(f"typical: {typical!r} is not a share from 0 to 1.")
+    for option, share in (("typical", typical), ("paraphrased", paraphrased)):
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise ConfigError(f"{option}: {share!r} is not a share from 0 to 1.")
+    for option, number in (("rumours", rumours), ("noise", noise)):
+        _whole(option, number, 0)
     shares = _shares(LEVELS[level]["hops"] if hops is None else hops)
     counts = _counts(LEVELS[level]["facts"] if facts is None else facts, max(shares))
+    if rumours > min(counts):
+        raise ConfigError(
+            f"rumours: {rumours} facts are to be contradicted, but a context may have {min(counts)} alone."
+        )
+    told = Telling(paraphrased, rumours, noise)
     drawn = (
-        _row(level, seed, number, split, counts, shares, facts_per_passage, counterfactual, typical)
+        _row(level, seed, number, split, counts, shares, facts_per_passage, counterfactual, typical, told)
         for number in range(rows)
     )
     return map(_demonstrated, drawn) if demonstrations else drawn
@@ -236,6 +290,7 @@ def _row(
     facts_per_passage: int,
     counterfactual: bool,
     typical: float,
+    telling: Telling,
 ) -> Record:
     rng = random.Random(f"{level} {seed} {number} {split}")
     hops = rng.choices(list(shares), weights=list(shares.values()))[0]
@@ -244,13 +299,16 @@ def _row(
     while variant is None:  # a row is kept only with its variant, so that both runs of `generate` pair row by row
         facts = draw_context(rng, count, hops, split, typical)
         variant = _changed(rng, facts, hops, split, typical)
+    answers = {facts[hops - 1].value, variant[hops - 1].value}
     if counterfactual:
         facts = variant
-    order = rng.sample(range(count), count)
-    sentences = [str(facts[position]) for position in order]
+    plain, others = telling.sentences(rng, facts, first=hops - 1, never=answers)
+    sentences = [*plain, *others]
+    order = rng.sample(range(len(sentences)), len(sentences))
+    sentences = [sentences[position] for position in order]
     passages = [
         Passage(title="", text=" ".join(sentences[start : start + facts_per_passage]))
-        for start in range(0, count, facts_per_passage)
+        for start in range(0, len(sentences), facts_per_passage)
     ]
     return Record(
         id=f"synthetic-{split}-{level}-{seed}-{number}" + ("-changed" if counterfactual else ""),
@@ -259,7 +317,7 @@ def _row(
         question=question(facts[0].subject, facts[hops - 1].relation, hops),
         context=passages,
         golds=[facts[hops - 1].value],
-        evidence=[str(fact) for fact in facts[:hops]],
+        evidence=plain[:hops],
         source="synthetic",
         hops=hops,
     )

@@ -36,15 +36,20 @@ MEASURES = weighted(
 
 def world_tokenizer() -> PreTrainedTokenizerBase:
     """A tokenizer that knows every word a prompt or an answer about the synthetic world can hold."""
+    return word_tokenizer(world_texts())
+
+
+def world_texts() -> list[str]:
+    """Texts that hold every word of prompts and answers."""
     facts = [
         str(Fact(name, relation, place)) for name, place in zip(NAMES, PLACES, strict=True) for relation in RELATIONS
     ]
     questions = [asked(question(NAMES[0], relation, hops=2), [])["content"] for relation in RELATIONS]
     demonstrations = [record["completion"] for record in generate("hard", rows=1, demonstrations=True)]
-    return word_tokenizer([*facts, *questions, *demonstrations])
+    return [*facts, *questions, *demonstrations]
 
 
-def asked(text: str, facts: Sequence[Fact]) -> Message:
+def asked(text: str, facts: Sequence[Fact | str]) -> Message:
     """The user's message for a question over facts, one a passage; without facts a further question about them."""
     record = {"task": "care", "question": text, "context": [{"title": "", "text": str(fact)} for fact in facts]}
     return chat_prompt(record, system=None)[0]
