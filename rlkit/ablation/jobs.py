@@ -100,8 +100,9 @@ def _making(ablation: Ablation, seed: int, stage: Stage) -> Job:
 
 
 def _evaluating(ablation: Ablation, seed: int, stage: Stage) -> Job:
-    settings, suites = ablation.evaluation()
+    settings, suites = ablation.evaluation(seed)
     asked = [ablation.evaluate] if ablation.evaluate not in suite_names() else ["--suite", ablation.evaluate]
+    asked += ablation.questions(seed)
     out = evaluation_folder(ablation, seed, stage.name)
     command = [sys.executable, "-m", "rlkit", "evaluate", *asked, "--model", str(ablation.model(seed, stage.name))]
     decided = {"model": plain(settings.model), "suites": {suite.name: plain(suite) for suite in suites}}

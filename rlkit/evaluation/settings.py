@@ -25,12 +25,13 @@ class Settings:
     """The keys of an evaluation's YAML file.
 
     `model` is a section as `open_model` reads it, with or without the model's name. `suites` maps a suite's name to what
-    is changed of it. `tokenizer` names what counts tokens where the model is an endpoint. `output_dir` is the folder of
-    the results.
+    is changed of it. `data_seed` draws the rows of made-up sources anew, in every suite. `tokenizer` names what counts
+    tokens where the model is an endpoint. `output_dir` is the folder of the results.
     """
 
     model: Mapping[str, Any] = field(default_factory=dict)
     suites: Mapping[str, Any] = field(default_factory=dict)
+    data_seed: int | None = None
     tokenizer: str | None = None
     output_dir: str | None = None
 
@@ -59,16 +60,21 @@ def load_settings(path: Path | None, changes: Sequence[str]) -> Settings:
     for key, value in values.items():
         if key not in known:
             raise ConfigError(f"{where}: {key}: no such key; there are {', '.join(known)}.{nearest(str(key), known)}")
-        wanted: Any = str if key in ("tokenizer", "output_dir") else Mapping
-        if value is not None and not isinstance(value, wanted):
-            raise ConfigError(
-                f"{where}: {key}: is {value!r:.80}, but must be {'text' if wanted is str else 'a mapping'}."
-            )
+        if value is None:
+            continue
+        if key == "data_seed":
+            fits, rule = type(value) is int and value >= 0, "a whole number of at least 0"
+        elif key in ("tokenizer", "output_dir"):
+            fits, rule = isinstance(value, str), "text"
+        else:
+            fits, rule = isinstance(value, Mapping), "a mapping"
+        if not fits:
+            raise ConfigError(f"{where}: {key}: is {value!r:.80}, but must be {rule}.")
     return Settings(**{key: value for key, value in values.items() if value is not None})
 
 
 def chosen_suites(settings: Settings, names: Sequence[str], where: str = "suites") -> list[Suite]:
-    """The suites of the command line, else those of the config, with the config's changes."""
+    """The suites of the command line, else those of the config, with the config's changes and its `data_seed`."""
     for name in settings.suites:
         if name not in suite_names() and not name.endswith((".yaml", ".yml")):
             load_suite(name, where=f"{where}.{name}")  # says what there is
@@ -77,10 +83,17 @@ def chosen_suites(settings: Settings, names: Sequence[str], where: str = "suites
         raise ConfigError(
             f"--suite: none given; name one or more of {', '.join(suite_names())}, or a YAML file of yours."
         )
-    return [
+    suites = [
         load_suite(name, settings.suites.get(name), f"{where}.{name}" if name in settings.suites else "--suite")
         for name in wanted
     ]
+    if settings.data_seed is None:
+        return suites
+    if not any(suite.made_up for suite in suites):
+        raise ConfigError(
+            f"data_seed: is {settings.data_seed}, but {', '.join(wanted)} has no made-up rows to draw anew; leave it out."
+        )
+    return [suite.drawn(settings.data_seed) for suite in suites]
 
 
 def chosen_model(settings: Settings, named: str | None) -> tuple[AnyModel, str, dict[str, Any]]:

@@ -7,7 +7,7 @@ by its path.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -61,6 +61,16 @@ class Suite:
     task: str = "care"
     subset_by: str | None = None
     strict: bool = False
+
+    @property
+    def made_up(self) -> list[str]:
+        """The sources whose rows come from a generator and its seed: those without a path."""
+        return [name for name, source in self.data.items() if "path" not in source]
+
+    def drawn(self, seed: int) -> Suite:
+        """The suite with the rows of its made-up sources drawn from this seed; sources that pair row by row still do."""
+        new = {name: {**source, "seed": seed} for name, source in self.data.items() if name in self.made_up}
+        return replace(self, data=frozen({**self.data, **new}))
 
     def scorers(self) -> dict[str, Metric]:
         """The metrics by name; raises `ConfigError` where a package that one needs is missing."""
