@@ -94,6 +94,35 @@ def test_inputs_come_first_and_every_model_is_evaluated():
     assert "seed3/full" not in only
 
 
+def test_every_seed_has_questions_of_its_own_that_its_variants_share():
+    ablation = parse_ablation({**VALUES, "evaluate": str(ROOT / "configs/ablate/care/evaluate.yaml")})
+    asked = {}
+    for seed in ablation.seeds:
+        (suite,) = ablation.evaluation(seed)[1]
+        numbers = {source["seed"] for source in suite.data.values()}
+        assert len(numbers) == 1  # the same of all, so that a changed context stays paired with the plain one
+        (asked[seed],) = numbers
+        assert suite.data["hard"] == {**ablation.evaluation()[1][0].data["hard"], "seed": asked[seed]}
+        for name in ("sft", "full"):
+            assert asked[seed] not in [source["seed"] for source in ablation.config(seed, name).sources.values()]
+    assert len(set(asked.values())) == 2
+    evaluations = {job.name: job for job in jobs_of(ablation) if job.name.endswith(" evaluated")}
+    for seed, number in asked.items():
+        told = [evaluations[f"seed{seed}/{name} evaluated"] for name in ("base", "full", "bare")]
+        assert all(f"data_seed={number}" in job.command for job in told)
+        assert all(job.settings["suites"]["suite"]["data"]["easy"]["seed"] == number for job in told)
+
+
+def test_questions_that_are_no_seeds_stay(tmp_path):
+    suite, evaluate = tmp_path / "mine.yaml", tmp_path / "evaluate.yaml"
+    source = {"format": "records", "path": "rows.jsonl"}
+    suite.write_text(yaml.safe_dump({"title": "Mine", "data": {"rows": source}, "metrics": ["em"]}))
+    evaluate.write_text(yaml.safe_dump({"suites": {str(suite): {}}}))
+    ablation = parse_ablation({**VALUES, "evaluate": str(evaluate)})
+    assert ablation.questions(3) == []
+    assert ablation.evaluation(3) == ablation.evaluation(4)
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -41,7 +41,7 @@ class Fake(Endpoint):
                 raise EndpointError("enough")
             ASKED.append(conversation[-1]["content"])
             question = conversation[-1]["content"].rpartition("Question: ")[2]
-            reply = Reply(f"<think></think> Answer: {GOLDS[question] if number % 2 else 'Nobody'}", "stop", 3, 2)
+            reply = Reply(f"<think></think> Answer: {GOLDS.get(question) if number % 2 else 'Nobody'}", "stop", 3, 2)
             on_reply(number, reply)
             yield reply
 
@@ -307,6 +307,10 @@ def test_a_second_process_is_refused(capsys: pytest.CaptureFixture[str]) -> None
         ),
         ([*MODEL, "--suite", "small.yaml", "--limit", "0"], "--limit: is 0"),
         ([*MODEL, "--suite", "locomo"], "suites.locomo.data.locomo.path=FILE"),
+        ([*MODEL, "--suite", "small.yaml", "data_seed=3"], "small.yaml has no made-up rows to draw anew"),
+        ([*MODEL, "--suite", "synthetic", "data_seed=-1"], "data_seed: is -1, but must be a whole number"),
+        ([*MODEL, "--suite", "synthetic", "data_seed=true"], "data_seed: is True, but must be a whole number"),
+        ([*MODEL, "--suite", "synthetic", "model=3"], "model: is 3, but must be a mapping"),
         ([*MODEL, "--suite", "small.yaml", "model.temp=1"], "model.temp: Fake has no such field"),
         ([*MODEL, "--suite", "small.yaml", "modle.x=1"], "modle: no such key"),
         ([*MODEL, "--predictions", "p.jsonl", "--suite", "small.yaml"], "--model and --predictions: give one"),
@@ -321,6 +325,25 @@ def test_mistakes_stop_before_anything_is_asked(
     assert message in capsys.readouterr().err
     assert ASKED == []
     assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("world")
+def test_a_data_seed_draws_made_up_rows_anew_and_no_others() -> None:
+    data = {
+        "fixed": {"format": "records", "path": "one.jsonl"},
+        "plain": {"format": "synthetic", "level": "easy", "rows": 3, "split": "test"},
+        "changed": {"format": "synthetic", "level": "easy", "rows": 3, "split": "test", "counterfactual": True},
+    }
+    Path("both.yaml").write_text(yaml.safe_dump({"title": "Both", "data": data, "metrics": ["em"]}))
+    asked = {}
+    for number in ("5", "6"):
+        assert evaluate(*MODEL, "--suite", "both.yaml", "--out", number, f"data_seed={number}") == 0
+        asked[number] = {subset: [e["record"]["question"] for e in lines(f"{number}/examples.jsonl") if e["subset"] == subset] for subset in data}  # fmt: skip
+    assert asked["5"]["fixed"] == asked["6"]["fixed"]
+    assert asked["5"]["plain"] != asked["6"]["plain"]
+    assert asked["5"]["plain"] == asked["5"]["changed"]
+    saved = json.loads(Path("5/results.json").read_text())["suites"]["both"]["suite"]["data"]
+    assert [saved[name].get("seed") for name in data] == [None, 5, 5]
 
 
 @pytest.mark.usefixtures("world")
