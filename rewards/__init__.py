@@ -15,6 +15,7 @@ from rewards.format import care_format
 from rewards.grounding import quotes_in_context
 from rewards.parse_memory import memory_format
 from rewards.part import Part, for_task, reward
+from rewards.quoted_answer import answer_in_quotes
 from rewards.sample import Event, Passage, Sample, Session, Utterance
 from rewards.temporal import temporal_consistency
 
@@ -29,6 +30,7 @@ __all__ = [
     "Session",
     "Utterance",
     "Weighted",
+    "answer_in_quotes",
     "care_format",
     "exact_match",
     "fact_coverage",

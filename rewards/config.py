@@ -21,6 +21,7 @@ BUILT_IN = (
     "exact_match",
     "care_format",
     "quotes_in_context",
+    "answer_in_quotes",
     "fact_coverage",
     "memory_format",
     "jaccard_evidence",
