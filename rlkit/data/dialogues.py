@@ -31,6 +31,7 @@ SESSION_NUMBERS = range(1, 17)
 MIN_SESSIONS = 5  # the answer and its four distractors, see `draw_talks`
 MAX_SESSIONS = 12
 ASKS = ("place", "date")
+USUAL = dict(zip(PEOPLE, PLACES, strict=False))  # where a person goes as a rule, in memories with `typical` places
 
 LEVELS: dict[str, dict[str, Any]] = {
     "easy": {"told": ("Today",), "sessions": (5, 6)},
@@ -82,10 +83,14 @@ def question(talk: Talk, asks: str = "place") -> str:
     return f"On which day did {talk.speaker} visit {talk.place}?"
 
 
-def draw_memory(rng: random.Random, count: int, told: Sequence[str] = tuple(TOLD), split: str = "train") -> list[Talk]:
-    """Draw talks as `draw_talks` does until they belong to `split`."""
+def draw_memory(
+    rng: random.Random, count: int, told: Sequence[str] = tuple(TOLD), split: str = "train", typical: float = 0.0
+) -> list[Talk]:
+    """Draw talks as `draw_talks` does until they belong to `split`; the share `typical` of the visits is to `USUAL`."""
     while True:
         talks = draw_talks(rng, count, told)
+        if typical:
+            talks = [talk._replace(place=USUAL[talk.speaker]) if rng.random() < typical else talk for talk in talks]
         if split_of(map(str, talks)) == split:
             return talks
 
@@ -140,6 +145,8 @@ def generate(
     split: str = "train",
     sessions: int | Sequence[int] | None = None,
     asks: str | Mapping[str, float] = "place",
+    typical: float = 0.0,
+    counterfactual: bool = False,
     demonstrations: bool = False,
 ) -> Iterator[Record]:
     """Yield `rows` records of a level; row i depends on level, seed, split and options, not on `rows`.
@@ -147,6 +154,8 @@ def generate(
     In `easy` everything is told on its day, in `hard` the answer is told later, over 5 or 6 sessions each; `long` is
     hard over 8. `sessions` gives other numbers of sessions (each as likely), `asks` what is asked for, `place` or
     `date`, or the share of each. Questions for a place have the asked day as time range, those for a date none.
+    `typical` is the share of visits to the one usual place of their person: a guess that is often right without any
+    choice of a session. `counterfactual` asks for visits to another place than that alone.
     `demonstrations` adds the completion that a row's own labels describe, for SFT.
 
     Raises ConfigError for an unknown or impossible option, before the first row.
@@ -162,11 +171,20 @@ def generate(
     _one_of("split", split, SPLITS)
     _whole("rows", rows, 1)
     _whole("seed", seed, 0)
-    if not isinstance(demonstrations, bool):
-        raise ConfigError(f"demonstrations: {demonstrations!r} is not true or false.")
+    for option, value in (("counterfactual", counterfactual), ("demonstrations", demonstrations)):
+        if not isinstance(value, bool):
+            raise ConfigError(f"{option}: {value!r} is not true or false.")
+    if isinstance(typical, bool) or not isinstance(typical, (int, float)) or not 0 <= typical <= 1:
+        raise ConfigError(f"typical: {typical!r} is not a share from 0 to 1.")
+    if counterfactual and typical == 1:
+        raise ConfigError("counterfactual: with typical: 1 no visit is to another place; give a smaller share.")
     shares = _shares(asks)
+    if typical and "date" in shares:
+        raise ConfigError(
+            "typical: a person is at the usual place on several days, so that asks: date has no one answer; ask for place."
+        )
     counts = _counts(LEVELS[level]["sessions"] if sessions is None else sessions)
-    drawn = (_row(level, seed, number, split, counts, shares) for number in range(rows))
+    drawn = (_row(level, seed, number, split, counts, shares, typical, counterfactual) for number in range(rows))
     return map(_demonstrated, drawn) if demonstrations else drawn
 
 
@@ -257,11 +275,22 @@ def _demonstrated(record: Record) -> Record:
     return record
 
 
-def _row(level: str, seed: int, number: int, split: str, counts: Sequence[int], shares: Mapping[str, float]) -> Record:
+def _row(
+    level: str,
+    seed: int,
+    number: int,
+    split: str,
+    counts: Sequence[int],
+    shares: Mapping[str, float],
+    typical: float,
+    counterfactual: bool,
+) -> Record:
     rng = random.Random(f"dialogues {level} {seed} {number} {split}")
     asks = rng.choices(list(shares), weights=list(shares.values()))[0]
     count = rng.choice(counts)
-    talks = draw_memory(rng, count, LEVELS[level]["told"], split)
+    talks = draw_memory(rng, count, LEVELS[level]["told"], split, typical)
+    while counterfactual and talks[0].place == USUAL[talks[0].speaker]:
+        talks = draw_memory(rng, count, LEVELS[level]["told"], split, typical)
     rng_numbers = sorted(rng.sample(SESSION_NUMBERS, count))
     record = memory_record(rng.sample(talks, count), talks[0], asks, rng_numbers)
     record["id"] = f"dialogues-{split}-{level}-{seed}-{number}"

@@ -11,7 +11,7 @@ from datetime import date
 import pytest
 
 from rewards import Sample, presets
-from rlkit.data.dialogues import LEVELS, MAX_SESSIONS, TOLD, draw_memory, from_source, generate
+from rlkit.data.dialogues import LEVELS, MAX_SESSIONS, TOLD, USUAL, draw_memory, from_source, generate
 from rlkit.data.load import load_source
 from rlkit.data.synthetic import split_of
 from rlkit.errors import ConfigError
@@ -123,6 +123,35 @@ def test_same_rows_in_another_process_and_for_any_number_of_rows():
     assert rows != list(generate("hard", 30, 4))
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_usual_place_is_a_guess_of_the_given_share_and_counterfactual_rows_refute_it(level):
+    for share, counterfactual in ((0.8, False), (0.8, True), (0.3, False)):
+        rows = list(generate(level, 400, seed=2, typical=share, counterfactual=counterfactual))
+        right = sum(USUAL[asked(row)[0]] == row["golds"][0] for row in rows)
+        if counterfactual:
+            assert right == 0
+        else:
+            assert abs(right / len(rows) - share - (1 - share) / 16) < 0.07
+        others = [told(s) for row in rows for s in row["sessions"] if s["id"] not in row["evidence"]]
+        assert abs(sum(USUAL[who] == place for who, _, place in others) / len(others) - share) < 0.07
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_usual_place_changes_no_person_and_no_day(level):
+    for record in generate(level, 100, seed=5, typical=0.8, counterfactual=True):
+        person, day = asked(record)
+        visits = {session["id"]: told(session) for session in record["sessions"]}
+        assert [name for name, visit in visits.items() if visit[:2] == (person, day)] == record["evidence"]
+        assert record["golds"] == [visits[record["evidence"][0]][2]]
+        assert any(who == person for name, (who, _, _) in visits.items() if name not in record["evidence"])
+
+
+def test_without_usual_places_rows_are_what_they_were():
+    row = next(generate("hard", 1, seed=3))
+    assert (row["golds"], row["evidence"]) == (["Elvanor"], ["session_11"])
+    assert list(generate("hard", 20, seed=3)) == list(generate("hard", 20, seed=3, typical=0, counterfactual=False))
+
+
 def memory_of(record):
     return sorted((*told(session), session["date"]) for session in record["sessions"])
 
@@ -163,6 +192,12 @@ def test_shares_of_what_is_asked_are_met():
         ({"asks": {"place": 0.0}}, "all shares are zero"),
         ({"asks": {"place": float("nan")}}, "share nan"),
         ({"demonstrations": 1}, "demonstrations: 1"),
+        ({"counterfactual": "yes"}, "counterfactual: 'yes' is not true or false"),
+        ({"typical": 1.1}, "typical: 1.1 is not a share"),
+        ({"typical": True}, "typical: True is not a share"),
+        ({"typical": float("nan")}, "typical: nan"),
+        ({"typical": 1, "counterfactual": True}, "no visit is to another place"),
+        ({"typical": 0.5, "asks": {"place": 1, "date": 1}}, "asks: date has no one answer"),
     ],
 )
 def test_wrong_options_are_refused_before_the_first_row(options, message):
