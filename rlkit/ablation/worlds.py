@@ -10,15 +10,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rlkit.data.synthetic import (
-    IDLE,
-    NAMES,
-    OTHERWISE,
-    RUMOUR,
-    Telling,
-    draw_context,
-    question,
-)
+from rlkit.data.facts import IDLE, NAMES, OTHERWISE, RUMOUR, Telling, draw_context, question
 from rlkit.quickstart import care
 from rlkit.quickstart.stages import WORLDS as QUICKSTARTS
 from rlkit.quickstart.tokenizer import word_tokenizer

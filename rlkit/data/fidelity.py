@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, cast
 from rewards import Sample
 from rewards.gold import gold_completion
 from rlkit.data import synthetic
+from rlkit.data.facts import ATTRIBUTES, LINK, NAMES, PLACES, SPLITS, Fact, question, split_of
 from rlkit.data.record import Passage, Record
-from rlkit.data.synthetic import ATTRIBUTES, LEVELS, LINK, NAMES, PLACES, SPLITS, Fact, question, split_of
+from rlkit.data.synthetic import LEVELS
 from rlkit.errors import ConfigError, nearest
 
 VERSIONS = ("factual", "counterfactual")
@@ -123,7 +124,7 @@ def draw_facts(rng: random.Random, world: World, count: int, hops: int) -> list[
     """Draw `count` facts of a world of which a chain of `hops` answers one question, and put that chain first.
 
     Among the others are one with the last name of the chain, one with its relation and, for more than one hop, one more
-    link, as in `synthetic.draw_facts`. Two of them may have one value.
+    link, as in `facts.draw_facts`. Two of them may have one value.
     """
     names = [rng.choice(world.people)]
     while len(names) < hops:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rewards import Sample, care_format, exact_match, fact_coverage, quotes_in_context, token_f1, weighted
+from rlkit.data.facts import NAMES, PLACES, RELATIONS, Fact, draw_context, question
 from rlkit.data.record import Record
-from rlkit.data.synthetic import LEVELS, NAMES, PLACES, RELATIONS, Fact, draw_context, generate, question
+from rlkit.data.synthetic import LEVELS, generate
 from rlkit.prompts import chat_prompt
 from rlkit.quickstart.tokenizer import word_tokenizer
 from rlkit.quickstart.world import Message, World, mean

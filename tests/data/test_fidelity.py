@@ -10,9 +10,10 @@ from itertools import islice
 import pytest
 
 from rewards import Sample, presets
+from rlkit.data.facts import LINK, Fact, split_of
 from rlkit.data.fidelity import VERSIONS, from_source, generate, make_world
 from rlkit.data.load import load_source
-from rlkit.data.synthetic import LEVELS, LINK, Fact, split_of
+from rlkit.data.synthetic import LEVELS
 from rlkit.errors import ConfigError
 
 

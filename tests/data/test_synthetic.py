@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from rewards import Sample, fact_coverage, presets
-from rlkit.data.synthetic import LEVELS, LINK, MAX_FACTS, PLACES, TYPICAL, fingerprint, from_source, generate, split_of
+from rlkit.data.facts import IDLE, LINK, OTHERWISE, PLACES, RUMOUR, TYPICAL, fingerprint, split_of
+from rlkit.data.synthetic import LEVELS, MAX_FACTS, from_source, generate
 from rlkit.errors import ConfigError
 
 
@@ -53,6 +54,52 @@ def test_a_typical_place_answers_often_and_never_where_the_context_contradicts_i
         assert row["golds"] == [fact[2] for fact in triples(row) if fact[:2] == chain[-1][:2]]
     with pytest.raises(ConfigError, match=r"typical: 1\.5 is not a share"):
         list(generate(typical=1.5))
+
+
+@pytest.mark.parametrize("counterfactual", [False, True])
+def test_facts_in_other_words_rumours_and_idle_sentences(counterfactual):
+    options = {"hops": 3, "facts": 8, "rows": 200, "seed": 5, "typical": 0.8, "counterfactual": counterfactual}
+    plain = list(generate(**options))
+    told = list(generate(**options, paraphrased=0.5, rumours=2, noise=1))
+    asked = {other: relation for relation, other in OTHERWISE.items()}
+    reworded = 0
+    for before, row in zip(plain, told, strict=True):
+        assert (row["question"], row["golds"], row["id"]) == (before["question"], before["golds"], before["id"])
+        rumours = [text for text in sentences(row) if text.startswith(RUMOUR)]
+        idle = [text for text in sentences(row) if text[:-1].split()[-1] in IDLE]
+        facts = [text for text in sentences(row) if text not in (*rumours, *idle)]
+        assert (len(rumours), len(idle), len(facts)) == (2, 1, 8)
+        reworded += sum(text.split()[1] in asked for text in facts)
+        told_so = [
+            (name, asked.get(relation, relation), value)
+            for name, relation, value in (text[:-1].split() for text in facts)
+        ]
+        assert sorted(told_so) == sorted(triples(before)), "the same facts as without"
+        assert set(row["evidence"]) <= set(facts)
+        answer = row["evidence"][-1][:-1].split()
+        against = [rumour[:-1].split()[1:] for rumour in rumours]
+        assert [answer[0], asked.get(answer[1], answer[1])] in [one[:2] for one in against], (
+            "the answer is contradicted"
+        )
+        assert not {one[2] for one in against} & {value for _, _, value in told_so if value in PLACES}
+    assert 0.4 < reworded / (200 * 8) < 0.6
+
+
+def test_a_rumour_is_the_same_whatever_the_answer_is_changed_to():
+    pair = [list(generate(rows=50, seed=2, rumours=1, counterfactual=changed)) for changed in (False, True)]
+    for row, changed in zip(*pair, strict=True):
+        (rumour,) = (text for text in sentences(row) if text.startswith(RUMOUR))
+        assert rumour in sentences(changed)
+        assert not {row["golds"][0], changed["golds"][0]} & set(rumour[:-1].split())
+
+
+def test_more_rumours_than_facts_are_refused():
+    with pytest.raises(ConfigError, match="rumours: 5 facts are to be contradicted"):
+        generate("easy", rumours=5)
+    with pytest.raises(ConfigError, match="noise: -1 is not a whole number"):
+        generate(noise=-1)
+    with pytest.raises(ConfigError, match="paraphrased: 2 is not a share"):
+        generate(paraphrased=2)
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from rlkit.data.dialogues import TOLD
-from rlkit.data.synthetic import generate, split_of
+from rlkit.data.facts import split_of
+from rlkit.data.synthetic import generate
 from rlkit.prompts import prompt_of
 from rlkit.quickstart import care, memory
 from rlkit.quickstart.base_model import base_model, batches

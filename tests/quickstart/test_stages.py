@@ -9,7 +9,8 @@ import pytest
 
 from rewards import Sample
 from rlkit.config import load_config
-from rlkit.data.synthetic import fingerprint, generate
+from rlkit.data.facts import fingerprint
+from rlkit.data.synthetic import generate
 from rlkit.errors import ConfigError, RunError
 from rlkit.quickstart import stages
 from rlkit.quickstart.care import measure
