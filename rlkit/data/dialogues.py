@@ -15,13 +15,13 @@ from typing import Any, NamedTuple, cast
 
 from rewards import Sample
 from rewards.gold import gold_completion
-from rlkit.data import synthetic
+from rlkit.data import facts
+from rlkit.data.facts import SPLITS, split_of
 from rlkit.data.record import Record
-from rlkit.data.synthetic import SPLITS, split_of
 from rlkit.errors import ConfigError, nearest
 
-PEOPLE = synthetic.NAMES[:8]  # few words, each seen often: a tiny model learns them in minutes
-PLACES = synthetic.PLACES[:16]
+PEOPLE = facts.NAMES[:8]  # few words, each seen often: a tiny model learns them in minutes
+PLACES = facts.PLACES[:16]
 TOLD = {"Today": 0, "Yesterday": 1, "Two days ago": 2, "A week ago": 7}  # words -> days before the session
 FIRST_DAY = date(2024, 3, 1)
 DAYS = 24

@@ -12,8 +12,8 @@ import pytest
 
 from rewards import Sample, presets
 from rlkit.data.dialogues import LEVELS, MAX_SESSIONS, TOLD, USUAL, draw_memory, from_source, generate
+from rlkit.data.facts import split_of
 from rlkit.data.load import load_source
-from rlkit.data.synthetic import split_of
 from rlkit.errors import ConfigError
 
 
