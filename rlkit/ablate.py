@@ -59,7 +59,6 @@ def main(args: argparse.Namespace) -> int:
 def _run(ablation: Ablation, jobs: list[Job], count: int | None) -> int:
     from rlkit.ablation.jobs import ended_by_signal, places_for, run_jobs
     from rlkit.folder_lock import held
-    from rlkit.runs import environment, write_json
 
     done = 0
 
@@ -72,7 +71,6 @@ def _run(ablation: Ablation, jobs: list[Job], count: int | None) -> int:
             _log.error("%s\n(all of it: %s)", words, job.log)
 
     with held(ablation.output_dir, "output_dir"), ended_by_signal():
-        write_json(ablation.output_dir / "environment.json", environment(1))
         places = places_for(count)
         _log.info("%d jobs, %d at a time; %d are done", len(jobs), len(places), sum(job.is_done() for job in jobs))
         ended = run_jobs(jobs, places, on_event)

@@ -1,7 +1,8 @@
 """The commands of an ablation, and what runs them: each once its inputs are there, several at a time.
 
 A job is a command that one can also type. It is done when its note says so: written after the command ended well, with
-everything that decided the result. Knows processes and folders; knows no figure.
+everything that decided the result. Another note says of a job that failed how it did, until it is tried again. Knows
+processes and folders; knows no figure.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -25,7 +27,7 @@ from rlkit.config import differences
 from rlkit.errors import RunError
 from rlkit.evaluation.suite import suite_names
 from rlkit.plain import plain
-from rlkit.runs import write_json
+from rlkit.runs import environment, write_json
 
 Outcome = Literal["done", "kept", "failed", "not run"]
 SECONDS_TO_STOP = 20.0  # a training that is told to stop may write a checkpoint first
@@ -44,6 +46,10 @@ class Job:
     @property
     def log(self) -> Path:
         return self.note.with_suffix(".log")
+
+    @property
+    def failure(self) -> Path:
+        return self.note.with_name(self.note.name.replace(".done.json", ".failed.json"))
 
     def is_done(self) -> bool:
         """Whether it ran before; raises `RunError` where it ran with other settings."""
@@ -126,6 +132,7 @@ def run_jobs(
     many seconds, and the last lines of what a failed one said. All processes are stopped when this one is interrupted.
     """
     kept = {job.name for job in jobs if job.is_done()}  # first of all, so that a contradiction costs nothing
+    made_with = _made_with()
     ended: dict[str, Outcome] = {}
     free: SimpleQueue[Mapping[str, str]] = SimpleQueue()
     for place in places:
@@ -143,6 +150,7 @@ def run_jobs(
                 elif all(ended.get(name) in ("done", "kept") for name in job.needs) and not free.empty():
                     place = free.get()
                     waiting.remove(job)
+                    job.failure.unlink(missing_ok=True)
                     running[threads.submit(processes.run, job, place)] = job, time.monotonic(), place
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
@@ -151,11 +159,13 @@ def run_jobs(
                 seconds = time.monotonic() - started
                 code = future.result()
                 ended[job.name] = "failed" if code else "done"
-                if not code:
-                    write_json(
-                        job.note, {"command": list(job.command), "seconds": round(seconds, 1), "settings": job.settings}
-                    )
-                on_event(job, ended[job.name], seconds, _last_lines(job.log) if code else "")
+                words = _last_lines(job.log) if code else ""
+                told = {"command": list(job.command), "seconds": round(seconds, 1), "made_with": made_with}
+                if code:
+                    write_json(job.failure, {**told, "exit_code": code, "words": words})
+                else:
+                    write_json(job.note, {**told, "settings": job.settings})
+                on_event(job, ended[job.name], seconds, words)
     return ended
 
 
@@ -230,6 +240,16 @@ def places_for(jobs: int | None) -> list[dict[str, str]]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = jobs or cores
     return [{"OMP_NUM_THREADS": str(max(1, cores // count))} for _ in range(count)]
+
+
+def _made_with() -> dict[str, Any]:
+    """Versions and kind of machine, as a reader of figures needs them; nothing that names the machine."""
+    import torch
+
+    told = environment(1)
+    gpus = sorted({torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())})
+    machine = f"{platform.system()} {platform.machine()}, {told['cpus']} CPU cores"
+    return {"python": told["python"], **told["versions"], "machine": ", ".join([machine, *gpus])}
 
 
 def _last_lines(log: Path, count: int = 5) -> str:

@@ -59,7 +59,11 @@ def test_what_fails_keeps_back_what_needs_it_and_nothing_else(tmp_path):
     assert ended == {"a": "failed", "b": "not run", "c": "not run", "d": "done"}
     assert [words for one, _, _, words in events if one.name == "a"] == ["no memory for this"]
     assert not (tmp_path / "a.done.json").exists()
+    told = json.loads((tmp_path / "a.failed.json").read_text())
+    assert (told["words"], told["exit_code"]) == ("no memory for this", 1)
+    assert len(list(tmp_path.glob("*.failed.json"))) == 1  # what was not run has not failed
     assert run([job(tmp_path, "a", ""), *jobs[1:]])[0] == {"a": "done", "b": "done", "c": "done", "d": "kept"}
+    assert not list(tmp_path.glob("*.failed.json"))
 
 
 def test_places_are_shared_out(tmp_path):
@@ -100,4 +104,6 @@ def test_a_note_says_what_was_run(tmp_path):
     note = json.loads((tmp_path / "a.done.json").read_text())
     assert note["command"][0] == sys.executable
     assert note["seconds"] >= 0
+    assert {"python", "torch", "trl"} <= set(note["made_with"])
+    assert str(os.cpu_count()) in note["made_with"]["machine"]
     assert (tmp_path / "a.done.log").read_text() == "hello\n"
