@@ -16,8 +16,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlkit import prompts
 from rlkit.data import (
     cache,
+    derived,
     dialogues,
     drop,
     fidelity,
@@ -36,6 +38,7 @@ from rlkit.data.find import Found, Source, find, parse_source
 from rlkit.data.layout import MAX_EXAMPLES, Layout, Report, Row
 from rlkit.data.record import Record, missing_hint, to_record
 from rlkit.errors import ConfigError, DataError
+from rlkit.memory import prompt as memory_prompt
 
 if TYPE_CHECKING:
     import datasets
@@ -76,7 +79,8 @@ def load_source(
 ) -> Loaded:
     """The rows of one source, `{format, path, subset, split, revision, limit, where}`, converted once.
 
-    A `synthetic` or `dialogues` source has the options of that module's `generate` in place of a path. Else
+    A `synthetic` or `dialogues` source has the options of that module's `generate` in place of a path, a `derived` one
+    those of `derived.Options`. Else
     `path` is a local file, a pattern (`data/*.jsonl`), a folder saved by `datasets`, or a hub id; relative paths
     start at `base_dir`, by default the current directory. The entry's `where` maps measures of `curricula.difficulty`
     to `[lowest, highest]`; `limit` then keeps the first rows. A layout that has several files names the others
@@ -90,9 +94,11 @@ def load_source(
     """
     if isinstance(spec, Mapping) and str(spec.get("format")) in _MADE_UP:
         source, found, records = _generated(spec, where, _MADE_UP[spec["format"]])
+    elif isinstance(spec, Mapping) and spec.get("format") == derived.FORMAT:
+        source, found, records = _derived(spec, where, base_dir, cache_dir)
     else:
         layout = LAYOUTS.get(str(spec.get("format"))) if isinstance(spec, Mapping) else None
-        source = parse_source(spec, where, [*LAYOUTS, *_MADE_UP], layout.files if layout else ())
+        source = parse_source(spec, where, [*LAYOUTS, *_MADE_UP, derived.FORMAT], layout.files if layout else ())
         found = find(source, where, Path.cwd() if base_dir is None else base_dir)
         records = partial(_records, LAYOUTS[source.format], found)
     folder = cache.default_folder() if cache_dir is None else cache_dir
@@ -111,11 +117,36 @@ def _generated(
     spec: Mapping[str, Any], where: str, rows_of: Callable[[Mapping[str, Any], str], Iterator[Record]]
 ) -> tuple[Source, Found, Callable[[Report], Iterator[Record]]]:
     """A made-up world as a source: its options instead of a path, `limit` and `where` as for files."""
+    source, options = _without_path(spec, where)
+    return source, Found(f"the made-up world {source.format!r}", [options]), lambda report: rows_of(options, where)
+
+
+def _derived(
+    spec: Mapping[str, Any], where: str, base_dir: Path | None, cache_dir: Path | None
+) -> tuple[Source, Found, Callable[[Report], Iterator[Record]]]:
+    """Rows made from other sources, whose content, with the code that writes prompts, is part of their identity."""
+    source, given = _without_path(spec, where)
+    options = derived.Options.from_config(given, where)
+    of = load_source(options.of, f"{where}.of", base_dir, cache_dir=cache_dir)
+    fill = None if options.fill is None else load_source(options.fill, f"{where}.with", base_dir, cache_dir=cache_dir)
+    inner = [loaded for loaded in (of, fill) if loaded is not None]
+    contents = [Path(file["filename"]).stem for loaded in inner for file in loaded.rows.cache_files]
+
+    def records(report: Report) -> Iterator[Record]:
+        for reason, count in of.report.dropped.items():
+            report.noted[f"left out of the source that these come from: {reason}"] = count
+        return derived.records(options, of.rows, None if fill is None else fill.rows, report, where)
+
+    code = [files.digest(Path(module.__file__)) for module in (prompts, memory_prompt) if module.__file__]
+    return source, Found("the derived source", [given, contents, code]), records
+
+
+def _without_path(spec: Mapping[str, Any], where: str) -> tuple[Source, dict[str, Any]]:
+    """The checked entry of a source that makes its rows, and its own options."""
     options = {key: value for key, value in spec.items() if key not in ("limit", "where")}
     shared = {key: spec[key] for key in ("limit", "where") if key in spec}
     name = spec["format"]
-    source = parse_source({"format": name, "path": name, **shared}, where, [name])
-    return source, Found(f"the made-up world {name!r}", [options]), lambda report: rows_of(options, where)
+    return parse_source({"format": name, "path": name, **shared}, where, [name]), options
 
 
 def _converted(target: Path, records: Callable[[Report], Iterable[Record]]) -> tuple[datasets.Dataset, Report]:
