@@ -6,15 +6,17 @@ whether the quotes suffice: a fact that leads to the answer without naming it go
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rewards.grounding import Grounding, quotes_in_context
+from rewards.grounding import Grounding, folded_evidence, quotes_in_context
 from rewards.quotes import Book, open_book, places
 from rewards.sample import Sample
 from rewards.text import fold, says_something
 
 _VERDICTS = ("yes", "true", "false")  # "no" says nothing anyway
+LONGEST_NAME_WORDS = 6  # a longer gold is a sentence, which can be its own evidence
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class answer_in_quotes(quotes_in_context):
 
     Parameters and judgement of quotes are those of `quotes_in_context`, which it therefore never exceeds. A gold stands in
     a quote when it does so at word boundaries after white space and case folding, in the quote's own words and in the
-    passage at the quote's place: a near-verbatim quote cannot bring the answer with it. The answer alone is no quote,
-    because a quote has to say something.
+    passage at the quote's place: a near-verbatim quote cannot bring the answer with it. The answer alone is no evidence: a
+    quote has to say something besides, unless the gold is longer than six words and a sentence of its own.
 
     Applies to rows with a gold in their passages (where evidence is labelled: in the evidence). A computed answer
     stands nowhere, and yes, no, true, false or function words alone ("both") stand anywhere: such golds do not count.
@@ -68,9 +70,24 @@ def told_golds(sample: Sample) -> tuple[str, ...]:
 
 def quoted_gold(sample: Sample, judged: Grounding) -> str | None:
     """The first gold that stands in a quote that counts, folded."""
-    book = open_book(tuple(sample.context))
-    texts = [(quote.text, book.folded[quote.start : quote.end]) for quotes in judged.places for quote in quotes]
+    book, evidence = open_book(tuple(sample.context)), folded_evidence(sample)
+    texts = [
+        (quote.text, book.folded[quote.start : quote.end])
+        for quotes in judged.places
+        for quote in quotes
+        if quote.text in evidence or says_more(quote.text, sample.golds)
+    ]
     return next((gold for gold in told_golds(sample) if any(_both(gold, *pair) for pair in texts)), None)
+
+
+def says_more(quote: str, golds: Sequence[str]) -> bool:
+    """Whether a folded quote says something besides each gold of up to six words that stands in it.
+
+    >>> says_more("the eiffel tower", ["Eiffel Tower"]), says_more("it is the eiffel tower in paris", ["Eiffel Tower"])
+    (False, True)
+    """
+    names = (gold for gold in map(fold, golds) if gold and len(gold.split()) <= LONGEST_NAME_WORDS)
+    return all(gold not in quote or says_something(quote.replace(gold, " "), 1) for gold in names)
 
 
 def _both(gold: str, quoted: str, told: str) -> bool:

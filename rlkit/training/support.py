@@ -1,8 +1,8 @@
 """Rewards without labelled evidence: do the quotes suffice for the answer, and is each of them needed?
 
 A frozen copy of the model that a run starts from is asked for the gold answer from the question and the quotes alone.
-Verbatim grounding cannot tell a useful quote from a useless one; this can, at the price of short forward passes. Only
-quotes that stand word for word in the passages count, because a model could otherwise invent the evidence that it needs.
+Verbatim grounding cannot tell a useful quote from a useless one; this can, at the price of short forward passes. The model
+reads the passages at the places that are quoted, never a quote's own words: evidence that was needed could be invented.
 Knows prompts, quotes and likelihoods; knows no weights of other parts and no trainer.
 """
 
@@ -17,8 +17,10 @@ from typing import Any, ClassVar, Literal, get_args
 
 from rewards import Sample, Weighted
 from rewards.errors import RewardError
-from rewards.grounding import has_passages
-from rewards.quotes import locate
+from rewards.grounding import has_passages, quotes_in_context
+from rewards.quoted_answer import says_more
+from rewards.quotes import Quote, open_book, passage_range
+from rewards.text import fold
 from rlkit.prompts import chat_prompt
 
 Measure = Literal["sufficiency", "necessity", "economy"]
@@ -26,7 +28,7 @@ Asked = tuple[str, tuple[str, ...], str]  # question, quotes, answer
 MAX_QUOTES = 8  # of one completion; more are as good as none, so that leaving out one at a time stays cheap
 MAX_WORDS = 400  # of all quotes of one completion together
 KEPT_ANSWERS = 200_000
-NEEDED = 0.1  # a quote is needed if the answer loses this share of its likelihood without it
+NEEDED = 0.1  # a quote is needed if the answer loses this share of its likelihood or more without it
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,17 @@ class quote_support:
     the question and the quotes Q alone, and p() that without any:
 
     - `sufficiency`: (p(Q) - p()) / (1 - p()), at least 0: how much of what was unknown do the quotes tell?
-    - `necessity`: mean over the quotes q of 1 - p(Q without q) / p(Q), each at least 0: what would be lost without it?
+    - `necessity`: mean over the quotes q of the sufficiency that is lost without q, at least 0.
     - `economy`: the share of the quoted words in quotes that are needed, when quotes are taken out one by one, the least
       needed first, as long as the likelihood stays within 10 %; times sufficiency, because one useless quote is no economy.
 
-    A completion without a verbatim quote earns 0, and so does one that quotes more than 8 spans or 400 words. Applies to
-    rows of task `care` with passages. `model` is the frozen model's folder or hub name; a training run fills in the one
-    that it starts from. `system` is the prompt's system message as in a config. `batch_size` prompts are read at a time.
+    Each is multiplied by what `quotes_in_context` gives for the quotes without looking at labelled evidence: invented quotes,
+    quotes that say nothing and quoting too much cost the same in every grounding part. Quotes of one place are one quote,
+    and one that holds nothing but a gold is not read to the model, which would find the answer in any such list.
+
+    More than 8 spans or 400 words earn 0. Applies to rows of task `care` with passages. `model` is the frozen model's folder
+    or hub name; a training run fills in the one that it starts from. `system` is the prompt's system message as in a
+    config. `batch_size` prompts are read at a time.
     """
 
     measure: Measure = "sufficiency"
@@ -86,17 +92,23 @@ class quote_support:
 
 
 class _Case:
-    """One completion: its verbatim quotes, and what has to be asked about them."""
+    """One completion: the text of the passages that it quotes, what its quoting is worth, and what is to be asked."""
 
     def __init__(self, sample: Sample) -> None:
-        spans = dict.fromkeys(sample.care.spans)
-        # one more than may count: how many more there are makes no difference
-        found = [locate(span, sample.context, threshold=1.0) for span in islice(spans, MAX_QUOTES + 1)]
-        texts = [sample.context[at.passage].text[at.start : at.end] for at in found if at is not None]
-        self.quotes = tuple(dict.fromkeys(texts)) if len(spans) <= MAX_QUOTES else ()
-        if sum(map(_words, self.quotes)) > MAX_WORDS:
-            self.quotes = ()
         self.question, self.golds = sample.question, sample.golds
+        self.quotes: tuple[str, ...] = ()
+        self.grounding = 0.0
+        spans = {fold(span): at for at, span in enumerate(islice(dict.fromkeys(sample.care.spans), MAX_QUOTES + 1))}
+        judged = quotes_in_context().judged(sample) if 0 < len(spans) <= MAX_QUOTES else None
+        if judged is None:
+            return
+        # in the order in which they are quoted: a chain of facts is easier to follow in its own
+        quoted = sorted(judged.places, key=lambda quotes: min(spans[quote.text] for quote in quotes))
+        texts = [_passage_text(sample, quotes) for quotes in quoted]
+        texts = [text for text in texts if says_more(fold(text), sample.golds)]
+        if sum(map(_words, texts)) <= MAX_WORDS:
+            self.quotes = tuple(dict.fromkeys(texts))
+            self.grounding = judged.mean * judged.factor
 
     def asked(self, quotes: Sequence[str]) -> list[Asked]:
         return [(self.question, tuple(quotes), gold) for gold in self.golds]
@@ -117,28 +129,35 @@ def measured(
 
     quoting = [case for case in cases if case is not None and case.quotes]
     ask([one for case in quoting for quotes in ((), case.quotes) for one in case.asked(quotes)])
-    enough = {id(case): _gain(best(case, ()), best(case, case.quotes)) for case in quoting}
-    if measure == "sufficiency":
-        return [None if case is None else enough.get(id(case), 0.0) for case in cases]
-    ask([one for case in quoting for quote in case.quotes for one in case.asked(_without(case.quotes, quote))])
-    lost = {
-        id(case): [_loss(best(case, case.quotes), best(case, _without(case.quotes, q))) for q in case.quotes]
-        for case in quoting
-    }
-    if measure == "necessity":
-        return [None if case is None else _mean(lost.get(id(case), [0.0])) for case in cases]
+
+    def sufficiency(case: _Case, quotes: Sequence[str]) -> float:
+        return _gain(best(case, ()), best(case, quotes))
+
+    def necessity(case: _Case) -> float:
+        whole = sufficiency(case, case.quotes)
+        lost = [max(0.0, whole - sufficiency(case, _without(case.quotes, quote))) for quote in case.quotes]
+        return math.fsum(lost) / len(lost)
+
+    def economy(case: _Case) -> float:
+        whole = best(case, case.quotes)
+        kept = case.quotes
+        for quote in sorted(kept, key=lambda quote: (-best(case, _without(case.quotes, quote)), quote)):
+            fewer = _without(kept, quote)
+            ask(case.asked(fewer))
+            if best(case, fewer) > (1 - NEEDED) * whole:
+                kept = fewer
+        return sufficiency(case, case.quotes) * sum(map(_words, kept)) / sum(map(_words, case.quotes))
+
+    if measure != "sufficiency":
+        ask([one for case in quoting for quote in case.quotes for one in case.asked(_without(case.quotes, quote))])
     values: list[float | None] = []
     for case in cases:
         if case is None or not case.quotes:
             values.append(None if case is None else 0.0)
-            continue
-        kept = case.quotes
-        for _, quote in sorted(zip(lost[id(case)], case.quotes, strict=True)):
-            fewer = _without(kept, quote)
-            ask(case.asked(fewer))
-            if _loss(best(case, case.quotes), best(case, fewer)) < NEEDED:
-                kept = fewer
-        values.append(enough[id(case)] * sum(map(_words, kept)) / sum(map(_words, case.quotes)))
+        elif measure == "sufficiency":
+            values.append(case.grounding * sufficiency(case, case.quotes))
+        else:
+            values.append(case.grounding * (necessity(case) if measure == "necessity" else economy(case)))
     return values
 
 
@@ -264,10 +283,6 @@ def _gain(before: float, after: float) -> float:
     return max(0.0, after - before) / (1 - before) if before < 1 else 0.0
 
 
-def _loss(whole: float, fewer: float) -> float:
-    return max(0.0, 1 - fewer / whole) if whole > 0 else 0.0
-
-
 def _without(quotes: Sequence[str], quote: str) -> tuple[str, ...]:
     return tuple(other for other in quotes if other != quote)
 
@@ -276,5 +291,9 @@ def _words(text: str) -> int:
     return len(text.split())
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+def _passage_text(sample: Sample, quotes: Sequence[Quote]) -> str:
+    """The text of the passage from the first to the last word of quotes of one place."""
+    book = open_book(tuple(sample.context))
+    start, end = min(quote.start for quote in quotes), max(quote.end for quote in quotes)
+    passage, first, last = passage_range(start, end, book, sample.context)
+    return sample.context[passage].text[first:last]
