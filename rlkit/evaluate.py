@@ -68,7 +68,9 @@ def _evaluate_model(args: argparse.Namespace) -> int:
     from rlkit.evaluation.questions import load_questions
     from rlkit.evaluation.settings import as_trained, chosen_model, default_folder
     from rlkit.folder_lock import held
+    from rlkit.training.stopping import follow_launcher
 
+    follow_launcher()
     settings, plain = same(lambda: _settings(args))
     model, label, saved = same(lambda: chosen_model(settings, args.model))
     suites = [as_trained(suite, saved) for suite in plain]

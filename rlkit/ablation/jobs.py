@@ -22,6 +22,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
 
+import yaml
+
 from rlkit.ablation.settings import Ablation, Stage, sampling_config, seeded_sources
 from rlkit.config import differences
 from rlkit.errors import RunError
@@ -35,13 +37,17 @@ SECONDS_TO_STOP = 20.0  # a training that is told to stop may write a checkpoint
 
 @dataclass(frozen=True)
 class Job:
-    """`command` makes what `note` stands beside; `settings` is everything that decides its result."""
+    """`command` makes what `note` stands beside; `settings` is everything that decides its result.
+
+    `run` is the folder of a training, whose own last file says as well that it is done.
+    """
 
     name: str
     command: tuple[str, ...]
     needs: tuple[str, ...]
     note: Path
     settings: Mapping[str, Any]
+    run: Path | None = None
 
     @property
     def log(self) -> Path:
@@ -55,7 +61,7 @@ class Job:
         """Whether it ran before; raises `RunError` where it ran with other settings."""
         if not self.note.is_file():
             return False
-        before = json.loads(self.note.read_text(encoding="utf-8"))["settings"]
+        before = _read(self.note)["settings"]
         changed = differences(before, json.loads(json.dumps(self.settings, default=str)))
         if changed:
             lines = "\n  ".join(changed)
@@ -64,6 +70,17 @@ class Job:
                 "Set these back, choose another output_dir, or remove the note to have it made again (a training's folder, too)."
             )
         return True
+
+
+def note_ended(job: Job, made_with: Mapping[str, Any]) -> None:
+    """Write the note of a training that ended after nobody was left to write it: `rlkit ablate` itself was killed."""
+    done, config = (None, None) if job.run is None else (job.run / "done.json", job.run / "config.yaml")
+    if done is None or config is None or job.note.is_file() or not done.is_file():
+        return
+    told = _read(done)
+    if "stopped" not in told and not differences(yaml.safe_load(config.read_text(encoding="utf-8")), job.settings):
+        seconds = round(told["seconds"], 1)
+        write_json(job.note, {"command": list(job.command), "seconds": seconds, "made_with": made_with, "settings": job.settings})  # fmt: skip
 
 
 def jobs_of(ablation: Ablation, only: Sequence[str] = ()) -> list[Job]:
@@ -102,7 +119,8 @@ def _making(ablation: Ablation, seed: int, stage: Stage) -> Job:
         settings = ablation.config(seed, stage.name).to_dict()
     needs = tuple(f"seed{seed}/{name}" for name in stage.needs)
     note = folder.with_name(f"{stage.name}.done.json")
-    return Job(f"seed{seed}/{stage.name}", tuple(command), needs, note, plain(settings))
+    run = None if stage.config is None else folder
+    return Job(f"seed{seed}/{stage.name}", tuple(command), needs, note, plain(settings), run)
 
 
 def _evaluating(ablation: Ablation, seed: int, stage: Stage) -> Job:
@@ -131,8 +149,10 @@ def run_jobs(
     A job that fails keeps back those that need it, and no others. `on_event` is told of each end: the job, how, after how
     many seconds, and the last lines of what a failed one said. All processes are stopped when this one is interrupted.
     """
-    kept = {job.name for job in jobs if job.is_done()}  # first of all, so that a contradiction costs nothing
     made_with = _made_with()
+    for job in jobs:
+        note_ended(job, made_with)
+    kept = {job.name for job in jobs if job.is_done()}  # first of all, so that a contradiction costs nothing
     ended: dict[str, Outcome] = {}
     free: SimpleQueue[Mapping[str, str]] = SimpleQueue()
     for place in places:
@@ -250,6 +270,11 @@ def _made_with() -> dict[str, Any]:
     gpus = sorted({torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())})
     machine = f"{platform.system()} {platform.machine()}, {told['cpus']} CPU cores"
     return {"python": told["python"], **told["versions"], "machine": ", ".join([machine, *gpus])}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
 
 
 def _last_lines(log: Path, count: int = 5) -> str:

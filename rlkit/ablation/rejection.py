@@ -67,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from rewards.config import from_config
     from rlkit.quickstart.stages import keep_quiet
+    from rlkit.training.stopping import follow_launcher
 
+    follow_launcher()
     keep_quiet()
     config = load_config(args.config, args.overrides)
     reward = from_config(config.to_dict()["rewards"])

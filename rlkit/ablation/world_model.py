@@ -20,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rlkit.ablation.worlds import WORLDS
     from rlkit.quickstart.stages import keep_quiet, train_base
     from rlkit.runs import write_folder
+    from rlkit.training.stopping import follow_launcher
 
+    follow_launcher()
     torch.set_num_threads(1)
     keep_quiet()
     world = WORLDS[args.task]

@@ -164,7 +164,7 @@ def _is_launcher(process: int) -> bool:
     except OSError:
         return False
     names = [os.path.basename(word) for word in words]
-    return bool(_LAUNCHERS.intersection(names)) or ("rlkit" in names and "launch" in names)
+    return bool(_LAUNCHERS.intersection(names)) or ("rlkit" in names and bool({"launch", "ablate"}.intersection(names)))
 
 
 def _status(process: int) -> list[str]:

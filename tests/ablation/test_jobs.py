@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,25 @@ def test_what_fails_keeps_back_what_needs_it_and_nothing_else(tmp_path):
     assert len(list(tmp_path.glob("*.failed.json"))) == 1  # what was not run has not failed
     assert run([job(tmp_path, "a", ""), *jobs[1:]])[0] == {"a": "done", "b": "done", "c": "done", "d": "kept"}
     assert not list(tmp_path.glob("*.failed.json"))
+
+
+@pytest.mark.parametrize(
+    ("done", "settings", "noted"),
+    [
+        ({"seconds": 12.34}, {"train": {"seed": 1}}, True),
+        ({"seconds": 12.34}, {"train": {"seed": 2}}, False),
+        ({"seconds": 12.34, "stopped": "group_collapse"}, {"train": {"seed": 1}}, False),
+    ],
+)
+def test_a_training_that_ended_alone_is_kept(tmp_path, done, settings, noted):
+    """What `rlkit ablate` started had ended when it was killed, and nothing was noted; `rlkit train` would refuse it."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("train: {seed: 1}")
+    (tmp_path / "run" / "done.json").write_text(json.dumps(done))
+    one = replace(job(tmp_path, "a", "raise SystemExit('complete')", settings=settings), run=tmp_path / "run")
+    assert run([one])[0] == {"a": "kept" if noted else "failed"}
+    if noted:
+        assert json.loads(one.note.read_text())["seconds"] == 12.3
 
 
 def test_places_are_shared_out(tmp_path):

@@ -102,7 +102,7 @@ def test_a_second_signal_ends_a_process_that_hangs(tmp_path: Path) -> None:
 
 LAUNCHER = """
 import os, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], env={**os.environ, "RANK": "0"})
+child = subprocess.Popen([sys.executable, "-c", sys.argv[-1]], env={**os.environ, "RANK": "0"})
 time.sleep(600)
 """
 RANK = """
@@ -114,10 +114,12 @@ time.sleep(600)
 """
 
 
-def test_a_rank_ends_with_its_launcher(tmp_path: Path) -> None:
-    program = tmp_path / "torchrun"
+@pytest.mark.parametrize("words", [["torchrun"], ["rlkit", "launch"], ["rlkit", "ablate"]])
+def test_a_rank_ends_with_its_launcher(tmp_path: Path, words: list[str]) -> None:
+    program = tmp_path / words[0]
     program.write_text(LAUNCHER)
-    launcher = subprocess.Popen([sys.executable, str(program), RANK], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, str(program), *words[1:], RANK]
+    launcher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert launcher.stdout is not None
     assert launcher.stdout.readline() == "ready\n"
     launcher.kill()
