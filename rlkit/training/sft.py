@@ -37,7 +37,7 @@ def sft_trainer(config: Config, run: Run, planned: Planned, model: str, tokenize
         SFTConfig,
         config,
         planned.batches,
-        completion_only_loss=True,
+        completion_only_loss=config.setting("completion_only_loss") is not False,
         shuffle_dataset=False,
         train_sampling_strategy="sequential",
         max_length=None,
