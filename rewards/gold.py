@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from rewards.answers import temporal_answer
 from rewards.errors import RowError
+from rewards.quotes import locate
 from rewards.sample import Passage, Sample
 from rewards.temporal import temporal_consistency
 from rewards.text import says_something
@@ -55,15 +56,15 @@ def _supporting_quote(sample: Sample) -> tuple[str, ...]:
 def _possible_quotes(sample: Sample) -> Iterator[str]:
     for gold in sample.golds:
         for passage in sample.context:
-            found = re.search(re.escape(gold), passage.text, re.IGNORECASE)
+            found = locate(gold, [passage], threshold=1)  # word for word
             if found:
-                yield _sentence(passage, found.start())
+                yield _sentence(passage, found.start, found.end)
     for passage in sample.context:
-        yield _sentence(passage, 0)
+        yield _sentence(passage, 0, 0)
 
 
-def _sentence(passage: Passage, at: int) -> str:
-    """The sentence around a place in a passage, verbatim; more of the passage if it is short, less if it is long."""
+def _sentence(passage: Passage, at: int, until: int) -> str:
+    """The sentence around a stretch of a passage, verbatim; more of the passage if it is short, less if it is long."""
     text = passage.text
     starts = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
     first = bisect_right(starts, at) - 1
@@ -71,21 +72,22 @@ def _sentence(passage: Passage, at: int) -> str:
         (
             text[starts[first] : end].strip()
             for end in [*starts[first + 1 :], len(text)]
-            if end - starts[first] > _MAX_CHARS or says_something(text[starts[first] : end], _MIN_WORDS)
+            if end >= until  # an abbreviation in the answer ends no sentence
+            and (end - starts[first] > _MAX_CHARS or says_something(text[starts[first] : end], _MIN_WORDS))
         ),
         text.strip(),
     )
-    return sentence if len(sentence) <= _MAX_CHARS else _window(text, at)
+    return sentence if len(sentence) <= _MAX_CHARS else _window(text, at, until)
 
 
-def _window(text: str, at: int) -> str:
-    """Whole words around a place, verbatim."""
+def _window(text: str, at: int, until: int) -> str:
+    """Whole words around a stretch, verbatim."""
     start = max(0, at - _MAX_CHARS // 4)
-    end = min(len(text), start + _MAX_CHARS)
+    end = min(len(text), max(start + _MAX_CHARS, until))
     cut = text[start:end]
     if start and " " in text[start:at]:
         cut = cut[cut.index(" ") :]
-    if end < len(text) and " " in cut.strip():
+    if end < len(text) and " " in text[max(until, start + 1) : end].strip():
         cut = cut[: cut.rindex(" ")]
     return cut.strip()
 

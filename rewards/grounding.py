@@ -17,6 +17,7 @@ from rewards.text import fold, says_something
 
 SLACK = 1.5  # quoted characters allowed for each that is needed
 ALWAYS_ALLOWED_CHARS = 200  # two short sentences
+ALWAYS_ALLOWED_SENTENCES = 3  # and no more of a made-up world, whose 200 characters are everything there is
 LONGEST_SENTENCE_CHARS = 400  # text without full stops is no sentence
 
 
@@ -61,7 +62,8 @@ class quotes_in_context:
     Quotes that overlap by half count once, with the least of their values. The mean is multiplied by allowed / quoted
     characters when more is quoted than allowed:
     - evidence labelled: 1.5 times its length (at least 200 characters, or `max_share` of the passages if that is less);
-    - otherwise `max_share` of the passages up to `max_quoted_chars`, and always 200 characters or 1.5 sentences.
+    - otherwise `max_share` of the passages up to `max_quoted_chars`, and always 1.5 times the longest sentence or 200
+      characters, but no more than three times the longest sentence.
     Question, titles and instructions are no evidence. Applies to rows with passages.
 
     >>> row = Sample(context=["Emma is an 1815 novel by Jane Austen."])
@@ -119,10 +121,10 @@ class quotes_in_context:
         labelled = sum(map(len, evidence))
         if labelled:
             return max(SLACK * labelled, min(ALWAYS_ALLOWED_CHARS, base))
-        allowed = max(ALWAYS_ALLOWED_CHARS, base)
-        if allowed < SLACK * LONGEST_SENTENCE_CHARS:  # else no sentence matters, and looking for them takes longest
-            allowed = max(allowed, SLACK * min(book.longest_sentence, LONGEST_SENTENCE_CHARS))
-        return allowed
+        if base >= SLACK * LONGEST_SENTENCE_CHARS:  # then no sentence matters, and looking for them takes longest
+            return base
+        longest = min(book.longest_sentence, LONGEST_SENTENCE_CHARS)
+        return max(base, SLACK * longest, min(ALWAYS_ALLOWED_CHARS, ALWAYS_ALLOWED_SENTENCES * longest))
 
 
 def has_passages(sample: Sample) -> bool:

@@ -138,6 +138,22 @@ def test_in_a_tiny_context_quoting_everything_costs_too():
     assert rate(" ".join(facts), row=row) < 0.5
 
 
+def test_in_a_tiny_context_three_sentences_are_free_where_nothing_is_labelled():
+    facts = [
+        f"{name} visited Fenwick." for name in ("Anna", "Boris", "Carla", "Dylan", "Elena", "Farah", "Greta", "Jonas")
+    ]
+    row = Sample(context=facts)
+    assert rate(*facts[:3], row=row) == 1.0
+    assert rate(*facts, row=row) < 0.5
+    assert sum(map(len, facts)) < 200  # which are free where sentences are longer
+    longer = Sample(
+        context=[
+            f"{fact[:-1]}, where it rained without an end in the winter before the last one." for fact in facts[:4]
+        ]
+    )
+    assert rate(*(passage.text for passage in longer.context[:2]), row=longer) == 1.0
+
+
 def test_invented_text_counts_as_quoted_too():
     assert rate(LISBON, "invented " * 10) == 0.5
     assert rate(LISBON, "invented " * 1_000) < 0.1

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 
 from rewards import RowError, Sample, exact_match, presets
 from rewards.gold import gold_completion
+from rewards.quotes import locate
+from rewards.sample import Passage
 from rewards.testing import completions, example_samples, samples
 
 SESSIONS = [{"id": f"s{i}", "date": f"2024-0{i}-15"} for i in range(1, 5)]
@@ -90,6 +92,27 @@ def test_unlabelled_rows_quote_the_sentence_that_holds_the_answer(context, quote
     else:
         assert spans == (quote,)
     assert earned(presets.care(), row).total == 1.0
+
+
+@pytest.mark.parametrize(
+    ("gold", "passage"),
+    [
+        ("G. Stanley Hall", "Psychology was young. It began with the work of G. Stanley Hall in 1904. He taught."),
+        ("81", "In all 181 people came that year. Only 81 people stayed. The rest left."),
+        ("new\u00a0york", "He saw much of the land. She lived  in New\nYork then. Nobody knows why."),
+        (
+            "word" + " word" * 50,
+            "They all say that it is so, and it is " + "word " * 51 + "and so on, without an end" * 9,
+        ),
+    ],
+    ids=["abbreviation", "inside a word", "white space and case", "long"],
+)
+def test_the_quote_holds_the_whole_answer(gold, passage):
+    row = Sample(task="care", golds=gold, context=["Nothing of it is told here.", passage])
+    (quote,) = row.with_completion(gold_completion(row)).care.spans
+    assert quote in passage
+    assert locate(gold, [Passage(quote)], threshold=1)
+    assert len(quote) < max(60, len(gold) + 60)
 
 
 def test_without_golds_there_is_no_gold_output():
