@@ -41,6 +41,7 @@ def generate(
     paraphrased: float = 0.0,
     rumours: int = 0,
     noise: int = 0,
+    labelled: bool = True,
     demonstrations: bool = False,
 ) -> Iterator[Record]:
     """Yield `rows` records of a level; row i depends on level, seed, split and options, not on `rows`.
@@ -53,7 +54,8 @@ def generate(
     `paraphrased` is the share of facts that are told in another word than questions use. `rumours` is the number of
     facts, the answering one first, that a further sentence contradicts ("Supposedly Ada visited Fenwick."); the plain
     sentence is right. `noise` is the number of sentences that answer no question.
-    `demonstrations` adds the completion that a row's own labels describe, for SFT.
+    `labelled=False` leaves out the evidence, as most data do. `demonstrations` adds the completion that a row's own
+    labels describe, for SFT.
 
     Raises ConfigError for an unknown or impossible option, before the first row.
 
@@ -71,7 +73,8 @@ def generate(
     _whole("rows", rows, 1)
     _whole("seed", seed, 0)
     _whole("facts_per_passage", facts_per_passage, 1)
-    for option, value in (("counterfactual", counterfactual), ("demonstrations", demonstrations)):
+    switches = {"counterfactual": counterfactual, "labelled": labelled, "demonstrations": demonstrations}
+    for option, value in switches.items():
         if not isinstance(value, bool):
             raise ConfigError(f"{option}: {value!r} is not true or false.")
     for option, share in (("typical", typical), ("paraphrased", paraphrased)):
@@ -90,7 +93,8 @@ def generate(
         _row(level, seed, number, split, counts, shares, facts_per_passage, counterfactual, typical, told)
         for number in range(rows)
     )
-    return map(_demonstrated, drawn) if demonstrations else drawn
+    made = map(_demonstrated, drawn) if demonstrations else drawn
+    return made if labelled else map(_unlabelled, made)
 
 
 def from_source(
@@ -117,6 +121,11 @@ def from_source(
 
 def _demonstrated(record: Record) -> Record:
     record["completion"] = gold_completion(Sample.from_record(record))
+    return record
+
+
+def _unlabelled(record: Record) -> Record:
+    record["evidence"] = []
     return record
 
 

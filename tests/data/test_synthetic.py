@@ -93,6 +93,14 @@ def test_a_rumour_is_the_same_whatever_the_answer_is_changed_to():
         assert not {row["golds"][0], changed["golds"][0]} & set(rumour[:-1].split())
 
 
+def test_rows_without_labels_are_the_same_rows():
+    plain, bare = (list(generate(rows=5, labelled=labelled, demonstrations=True)) for labelled in (True, False))
+    assert [row | {"evidence": []} for row in plain] == bare
+    assert all(row["evidence"] for row in plain)
+    with pytest.raises(ConfigError, match="labelled: 1 is not true or false"):
+        generate(labelled=1)
+
+
 def test_more_rumours_than_facts_are_refused():
     with pytest.raises(ConfigError, match="rumours: 5 facts are to be contradicted"):
         generate("easy", rumours=5)
