@@ -10,12 +10,13 @@ import json
 import logging
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlkit.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from rlkit.ablation.jobs import Job, Outcome
+    from rlkit.ablation.results import Results
     from rlkit.ablation.settings import Ablation
 
 COMPLETIONS = 200  # of each run, in the report
@@ -23,23 +24,33 @@ _log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a YAML file with seeds:, variants:, evaluate:; see configs/ablate/")
+    parser.add_argument("config", nargs="?", default="", help="a YAML file with seeds:, variants:, evaluate:; see configs/ablate/")  # fmt: skip
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. output_dir=runs/mine")
     parser.add_argument("--seeds", type=int, nargs="+", help="these in place of the file's")
     parser.add_argument("--only", nargs="+", default=[], metavar="VARIANT", help="these variants alone")
     parser.add_argument("--jobs", type=int, help="how many run at a time (default: one a GPU, or one a core)")
-    parser.add_argument(
-        "--metrics", nargs="+", metavar="NAME", help="figures to print (default: each suite's headline)"
-    )
     parser.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
-    parser.add_argument("--show", action="store_true", help="the tables of what is done, without running anything")
-    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    reading = parser.add_argument_group("reading what was measured")
+    reading.add_argument("--show", action="store_true", help="the tables of what is done, without running anything")
+    reading.add_argument("--from", dest="files", type=Path, nargs="+", metavar="FILE", help="the tables of one or several results.json, of other seeds each, in place of CONFIG")  # fmt: skip
+    reading.add_argument("--metrics", nargs="+", metavar="NAME", help="figures to print (default: each suite's headline)")  # fmt: skip
+    reading.add_argument("--out", type=Path, help="folder for results.json, table.md and plot.svg (default of a run: its output_dir)")  # fmt: skip
+    reading.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
     from rlkit.ablation.jobs import jobs_of
+    from rlkit.ablation.results import load, read
     from rlkit.ablation.settings import load_ablation
+    from rlkit.ablation.summary import t_interval
 
+    if args.files:
+        if args.config:
+            raise ConfigError(f"--from: reads files alone, so {args.config} means nothing beside it; leave one out.")
+        _tell(load(args.files), args, args.out)
+        return 0
+    if not args.config:
+        raise ConfigError("rlkit ablate: name a config, or what was measured with --from FILE.")
     if args.jobs is not None and args.jobs < 1:
         raise ConfigError(f"--jobs: is {args.jobs}, but must be at least 1.")
     ablation = load_ablation(Path(args.config), args.overrides, args.seeds)
@@ -51,8 +62,18 @@ def main(args: argparse.Namespace) -> int:
         for job in jobs:
             print(f"# {job.name}{' (done)' if job.is_done() else ''}\n{shlex.join(job.command)}")
         return 0
+    t_interval([0.0, 1.0])  # what the tables need is missed before hours of training, not after them
     failed = 0 if args.show else _run(ablation, jobs, args.jobs)
-    _finish(ablation, args, write=not args.show)
+    results = read(ablation, _command(args, ablation))
+    if not any(run.figures for run in results.runs):
+        raise ConfigError(
+            f"{ablation.output_dir}: nothing is measured yet, so there is no table"
+            + ("; leave out --show to run." if args.show else ": every training or its evaluation failed, see above.")
+        )
+    out = args.out or (None if args.show else ablation.output_dir)
+    if not args.show:
+        _report(ablation, results)
+    _tell(results, args, out)
     return 1 if failed else 0
 
 
@@ -77,35 +98,52 @@ def _run(ablation: Ablation, jobs: list[Job], count: int | None) -> int:
     return sum(outcome in ("failed", "not run") for outcome in ended.values())
 
 
-def _finish(ablation: Ablation, args: argparse.Namespace, write: bool) -> None:
+def _command(args: argparse.Namespace, ablation: Ablation) -> str:
+    """What makes these results, wherever they lie and however many run at a time."""
+    changes = [change for change in args.overrides if not change.startswith("output_dir=")]
+    return shlex.join(["rlkit", "ablate", args.config, *changes, "--seeds", *map(str, ablation.seeds)])
+
+
+def _report(ablation: Ablation, results: Results) -> None:
+    from rlkit.ablation.jobs import evaluation_folder
+    from rlkit.report import write_report
+
+    measured = [(run.stage, run.seed) for run in results.runs if run.figures]
+    trained = [ablation.folder(seed, name) for name, seed in measured if ablation.stages[name].config is not None]
+    if trained:
+        asked = [evaluation_folder(ablation, seed, name) for name, seed in measured]
+        out = ablation.output_dir / "report.html"
+        write_report(trained, out, title=ablation.title, completions=COMPLETIONS, evaluation_folders=asked)
+        _log.info("written: %s", out)
+
+
+def _tell(results: Results, args: argparse.Namespace, out: Path | None) -> None:
+    """Print the tables, and write them, their plot and the single figures into a folder where there is one."""
+    from rlkit.ablation import results as files
     from rlkit.ablation import summary
     from rlkit.ablation.tables import tables
     from rlkit.evaluation.tables import markdown, text
-    from rlkit.runs import write_json, write_text
+    from rlkit.whole_files import write_text
 
-    values = summary.measured(ablation)
-    if not values:
-        raise ConfigError(
-            f"{ablation.output_dir}: nothing is measured yet, so there is no table; leave out --show to run."
-        )
-    data: dict[str, Any] = summary.as_data(ablation, values)
-    known = list(dict.fromkeys(figure.metric for figures in values.values() for figure in figures))
+    known = list(dict.fromkeys(figure.metric for run in results.runs for figure in run.figures))
     for name in args.metrics or ():
         if name not in known:
             raise ConfigError(
                 f"--metrics: {name!r} was not measured; there are {', '.join(known)}.{nearest(name, known)}"
             )
-    headlines = list(dict.fromkeys(suite.headline for suite in ablation.evaluation()[1]))
-    made = tables(ablation, values, args.metrics or headlines)
-    if write:
-        write_json(ablation.output_dir / "results.json", data)
-        write_text(ablation.output_dir / "table.md", "\n".join(map(markdown, made)))
-        runs = summary.run_folders(ablation, values)
-        if runs:
-            from rlkit.report import write_report
-
-            out, asked = ablation.output_dir / "report.html", summary.evaluation_folders(ablation, values)
-            write_report(runs, out, title=ablation.title, completions=COMPLETIONS, evaluation_folders=asked)
+    metrics = args.metrics or [name for name in results.headlines if name in known]
+    made = tables(results, metrics)
+    data = {**files.as_data(results), **summary.as_data(results)}
     print(json.dumps(data, ensure_ascii=False) if args.json else "\n".join(map(text, made)))
-    if write and not args.json:
-        print(f"written to {ablation.output_dir}: results.json, table.md, report.html")
+    if out is None:
+        return
+    files.write(out / "results.json", data)
+    write_text(out / "table.md", "\n".join(map(markdown, made)))
+    try:
+        from rlkit.ablation.plot import plot
+
+        write_text(out / "plot.svg", plot(results, metrics))
+    except ConfigError as error:
+        _log.warning("%s Then: rlkit ablate --from %s --out %s", error, out / "results.json", out)
+    if not args.json:
+        print(f"written to {out}: results.json, table.md, plot.svg")

@@ -55,7 +55,7 @@ class Job:
 
     @property
     def failure(self) -> Path:
-        return self.note.with_name(self.note.name.replace(".done.json", ".failed.json"))
+        return failure_of(self.note)
 
     def is_done(self) -> bool:
         """Whether it ran before; raises `RunError` where it ran with other settings."""
@@ -70,6 +70,11 @@ class Job:
                 "Set these back, choose another output_dir, or remove the note to have it made again (a training's folder, too)."
             )
         return True
+
+
+def failure_of(note: Path) -> Path:
+    """What is written in a note's place where the job failed."""
+    return note.with_name(note.name.replace(".done.json", ".failed.json"))
 
 
 def note_ended(job: Job, made_with: Mapping[str, Any]) -> None:

@@ -1,32 +1,20 @@
 """What the seeds of every variant say together: means with their spread, and differences seed by seed with an interval.
 
 A seed is one number here, whatever many questions are behind it: what varies from training to training is what decides
-whether an effect is one. Knows results folders; knows nothing of training.
+whether an effect is one. Knows results; knows neither files nor training.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from rlkit.ablation.jobs import evaluation_folder
-from rlkit.ablation.settings import Ablation
+from rlkit.ablation.results import Figure, Results
 from rlkit.errors import ConfigError
 
 LEVEL = 0.95
-
-
-class Figure(NamedTuple):
-    """What was measured: a metric of a suite's subset, asked with a context policy."""
-
-    suite: str
-    subset: str
-    context: str
-    metric: str
 
 
 @dataclass(frozen=True)
@@ -63,49 +51,42 @@ class Effect:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
-Measured = Mapping[tuple[str, int], Mapping[Figure, float]]  # (variant, seed) -> figures
+@dataclass(frozen=True)
+class Loss:
+    """A training that ended below the model it started from, in one figure: it unlearned something."""
+
+    variant: str
+    seed: int
+    figure: Figure
+    before: float
+    after: float
 
 
-def measured(ablation: Ablation) -> dict[tuple[str, int], dict[Figure, float]]:
-    """The figures of every evaluation that is there; one that is not done has no entry."""
-    from rlkit.evaluation.results import read
-
-    found = {}
-    for stage in ablation.stages.values():
-        for seed in ablation.seeds:
-            folder = evaluation_folder(ablation, seed, stage.name)
-            if folder.with_name(f"{folder.name}.done.json").is_file():
-                _, results = read(folder)
-                cells = [cell for result in results.values() for cell in result.cells if cell.mean is not None]
-                found[stage.name, seed] = {
-                    Figure(c.suite, c.subset, c.context, c.metric): float(c.mean or 0) for c in cells
-                }
-    return found
-
-
-def means(ablation: Ablation, values: Measured) -> list[Mean]:
+def means(results: Results) -> list[Mean]:
     """Each variant's figures over the seeds that it was measured on."""
+    runs = results.by_run
     made = []
-    for variant in ablation.stages:
-        for figure in _figures(values, [variant]):
+    for variant in results.stages:
+        for figure in _figures(results, [variant]):
             seeds = {
-                seed: values[variant, seed][figure]
-                for seed in ablation.seeds
-                if figure in values.get((variant, seed), {})
+                seed: runs[variant, seed].figures[figure]
+                for seed in results.seeds
+                if (variant, seed) in runs and figure in runs[variant, seed].figures
             }
             sd = statistics.stdev(seeds.values()) if len(seeds) > 1 else None
             made.append(Mean(variant, figure, statistics.fmean(seeds.values()), sd, seeds))
     return made
 
 
-def effects(ablation: Ablation, values: Measured) -> list[Effect]:
+def effects(results: Results) -> list[Effect]:
     """The differences that the ablation names, on the seeds that both variants were measured on."""
+    values = {key: run.figures for key, run in results.by_run.items()}
     made = []
-    for name, (variant, against) in ablation.differences.items():
-        for figure in _figures(values, [variant, against]):
+    for name, (variant, against) in results.differences.items():
+        for figure in _figures(results, [variant, against]):
             pairs = {
                 seed: values[variant, seed][figure] - values[against, seed][figure]
-                for seed in ablation.seeds
+                for seed in results.seeds
                 if figure in values.get((variant, seed), {}) and figure in values.get((against, seed), {})
             }
             if pairs:
@@ -118,7 +99,7 @@ def t_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     """The 95 % interval of the mean of a few numbers (Student 1908); none for fewer than two.
 
     Numbers that are all the same have an interval of no width, which claims more than a handful of seeds can know:
-    none for those either.
+    none for those either. Raises `ConfigError` where scipy is missing.
 
     >>> [round(bound, 3) for bound in t_interval([0.1, 0.2, 0.3])]
     [-0.048, 0.448]
@@ -136,85 +117,59 @@ def t_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     return middle - half, middle + half
 
 
-@dataclass(frozen=True)
-class Loss:
-    """A training that ended below the model it started from, in one figure: it unlearned something."""
-
-    variant: str
-    seed: int
-    figure: Figure
-    before: float
-    after: float
-
-
-def losses(ablation: Ablation, values: Measured, least: float = 0.1) -> list[Loss]:
-    """Every variant and seed whose figure fell by at least `least` from its start; no run is left out of any mean."""
-    made = []
-    for stage in ablation.stages.values():
-        for seed in ablation.seeds:
-            before, after = values.get((stage.start or "", seed), {}), values.get((stage.name, seed), {})
-            made += [
-                Loss(stage.name, seed, figure, before[figure], after[figure])
-                for figure in before
-                if figure in after and before[figure] - after[figure] >= least
-            ]
+def losses(results: Results, least: float = 0.1) -> list[Loss]:
+    """Every run and figure that fell by at least `least` from its start; no run is left out of any mean."""
+    runs, made = results.by_run, []
+    for (stage, seed), run in runs.items():
+        start = runs.get((results.stages[stage].get("from", ""), seed))
+        before = {} if start is None else start.figures
+        made += [
+            Loss(stage, seed, figure, before[figure], run.figures[figure])
+            for figure in before
+            if figure in run.figures and before[figure] - run.figures[figure] >= least
+        ]
     return made
 
 
-def as_data(ablation: Ablation, values: Measured) -> dict[str, Any]:
-    """Everything as plain values, for `results.json`."""
+def missing(results: Results) -> list[tuple[str, int]]:
+    """Models without figures, by stage and seed."""
+    runs = results.by_run
+    return [
+        (name, seed)
+        for name, stage in results.stages.items()
+        if "sample" not in stage
+        for seed in results.seeds
+        if (name, seed) not in runs or not runs[name, seed].figures
+    ]
+
+
+def seconds(results: Results) -> dict[str, float]:
+    """What making each stage took, the mean over its seeds."""
+    taken = {name: [run.seconds["made"] for run in results.runs if run.stage == name and "made" in run.seconds] for name in results.stages}  # fmt: skip
+    return {name: round(statistics.fmean(each), 1) for name, each in taken.items() if each}
+
+
+def as_data(results: Results) -> dict[str, Any]:
+    """What follows from the single figures, as plain values."""
+    found = [{**_plain(one), "claimed": one.claimed} for one in effects(results)]
     return {
-        "title": ablation.title,
-        "seeds": list(ablation.seeds),
-        "means": [_plain(one) for one in means(ablation, values)],
-        "effects": [{**_plain(one), "claimed": one.claimed} for one in effects(ablation, values)],
-        "losses": [_plain(one) for one in losses(ablation, values)],
-        "missing": [f"seed{seed}/{name}" for name, seed in missing(ablation, values)],
-        "seconds": seconds(ablation),
+        "means": [_plain(one) for one in means(results)],
+        "effects": found,
+        "losses": [_plain(one) for one in losses(results)],
+        "missing": [f"seed{seed}/{name}" for name, seed in missing(results)],
     }
 
 
-def missing(ablation: Ablation, values: Measured) -> list[tuple[str, int]]:
-    """Variants and seeds without figures."""
-    return [
-        (s.name, seed)
-        for s in ablation.stages.values()
-        if s.has_model
-        for seed in ablation.seeds
-        if (s.name, seed) not in values
-    ]
-
-
-def seconds(ablation: Ablation) -> dict[str, float]:
-    """What each stage took, the mean over its seeds, as its notes say."""
-    found = {}
-    for name in ablation.stages:
-        notes = [ablation.folder(seed, name).with_name(f"{name}.done.json") for seed in ablation.seeds]
-        took = [json.loads(note.read_text(encoding="utf-8"))["seconds"] for note in notes if note.is_file()]
-        if took:
-            found[name] = round(statistics.fmean(took), 1)
-    return found
-
-
-def run_folders(ablation: Ablation, values: Measured) -> list[Path]:
-    """The run folders of all trainings that are measured."""
-    trained = [stage.name for stage in ablation.stages.values() if stage.config is not None]
-    return [ablation.folder(seed, name) for name in trained for seed in ablation.seeds if (name, seed) in values]
-
-
-def evaluation_folders(ablation: Ablation, values: Measured) -> list[Path]:
-    """The evaluations of all models that are measured."""
-    return [evaluation_folder(ablation, seed, name) for name, seed in values]
-
-
-def _figures(values: Measured, variants: Iterable[str]) -> list[Figure]:
+def _figures(results: Results, variants: Iterable[str]) -> list[Figure]:
     """The figures that all of these variants have in some seed, in the order in which they were measured."""
-    having = [
-        dict.fromkeys(f for (name, _), figures in values.items() if name == variant for f in figures)
-        for variant in variants
-    ]
+    having = [dict.fromkeys(f for run in results.runs if run.stage == name for f in run.figures) for name in variants]
     return [figure for figure in having[0] if all(figure in other for other in having[1:])]
 
 
 def _plain(one: Mean | Effect | Loss) -> dict[str, Any]:
-    return {**asdict(one), "figure": one.figure._asdict()}
+    """Without what stands among the single figures: every seed's value."""
+    values = {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(one).items()}
+    told = {**values, "figure": list(one.figure)}
+    return {key: value for key, value in told.items() if key != "by_seed"} | (
+        {} if isinstance(one, Loss) else {"seeds": len(one.by_seed)}
+    )

@@ -1,60 +1,55 @@
-"""An ablation's tables: one of means, one of differences; as text and as Markdown through the evaluation's tables."""
+"""An ablation's tables: means, differences, and what went wrong; as text and as Markdown through the evaluation's tables."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from rlkit.ablation.settings import Ablation
-from rlkit.ablation.summary import Effect, Figure, Measured, effects, losses, means, missing, seconds
+from rlkit.ablation.results import Figure, Results
+from rlkit.ablation.summary import effects, losses, means, missing, seconds
 from rlkit.evaluation.tables import Table
 
 
-def tables(ablation: Ablation, values: Measured, metrics: Collection[str]) -> list[Table]:
+def tables(results: Results, metrics: Collection[str]) -> list[Table]:
     """Means and differences in the named metrics, and what failed; every other figure stands in `results.json`."""
-    made = [mean_table(ablation, values, metrics), effect_table(ablation, effects(ablation, values), metrics)]
-    fallen = [loss for loss in losses(ablation, values) if loss.figure.metric in metrics]
-    if fallen:
-        body = [
-            (one.variant, str(one.seed), _label(one.figure), _number(one.before), _number(one.after)) for one in fallen
-        ]
-        header = ("variant", "seed", "figure", "before", "after")
-        made.append(_table("Ended below the model they started from (by 0.1 or more)", header, body, 3))
-    return made
+    return [mean_table(results, metrics), effect_table(results, metrics), failure_table(results, metrics)]
 
 
-def mean_table(ablation: Ablation, values: Measured, metrics: Collection[str]) -> Table:
+def mean_table(results: Results, metrics: Collection[str]) -> Table:
     """A row for each variant, a column for each figure: mean over seeds, and the standard deviation behind ±."""
-    found = [one for one in means(ablation, values) if one.figure.metric in metrics]
+    found = [one for one in means(results) if one.figure.metric in metrics]
     columns = list(dict.fromkeys(one.figure for one in found))
     cells = {(one.variant, one.figure): one for one in found}
-    took = seconds(ablation)
+    took = seconds(results)
     body = []
     for variant in dict.fromkeys(one.variant for one in found):
         row = [cells.get((variant, column)) for column in columns]
         runs = max(len(one.by_seed) for one in row if one)
         texts = [
-            "-" if one is None else _number(one.mean) + ("" if one.sd is None else f" ±{one.sd:.3f}") for one in row
+            "-" if one is None else f"{one.mean:.3f}" + ("" if one.sd is None else f" ±{one.sd:.3f}") for one in row
         ]
         body.append((variant, str(runs), *texts, f"{took[variant]:.0f}" if variant in took else "-"))
+    seeds = ", ".join(map(str, results.seeds))
+    counts = sorted({run.counts[column] for run in results.runs for column in columns if column in run.counts})
     notes = [
-        f"mean ± standard deviation over seeds {', '.join(map(str, ablation.seeds))}; last model of each run, no choosing"
+        f"mean ± standard deviation over seeds {seeds}; last model of each run, no choosing",
+        f"questions behind a seed's figure: {' to '.join(f'{n:,}' for n in dict.fromkeys((counts[0], counts[-1])))}",
     ]
-    notes += [f"not measured: {name}, seed {seed}" for name, seed in missing(ablation, values)]
-    return _table(ablation.title, ("variant", "seeds", *map(_label, columns), "seconds"), body, 1, notes)
+    notes += [f"not measured: {name}, seed {seed}" for name, seed in missing(results)]
+    return _table(results.title, ("variant", "seeds", *map(label, columns), "seconds"), body, 1, notes)
 
 
-def effect_table(ablation: Ablation, found: Sequence[Effect], metrics: Collection[str]) -> Table:
+def effect_table(results: Results, metrics: Collection[str]) -> Table:
     """A row for each difference and figure; an asterisk marks an interval that excludes zero."""
     body = [
         (
             one.name,
             f"{one.variant} - {one.against}",
-            _label(one.figure),
+            label(one.figure),
             f"{one.difference:+.3f}" + (" *" if one.claimed else ""),
             "-" if one.low is None or one.high is None else f"{one.low:+.3f} to {one.high:+.3f}",
             str(len(one.by_seed)),
         )
-        for one in found
+        for one in effects(results)
         if one.figure.metric in metrics
     ]
     notes = [
@@ -62,7 +57,27 @@ def effect_table(ablation: Ablation, found: Sequence[Effect], metrics: Collectio
         f"{len(body)} comparisons: where nothing has an effect, about one in twenty is marked all the same",
     ]
     header = ("question", "difference", "figure", "mean", "95 % interval", "seeds")
-    return _table(f"{ablation.title}: differences", header, body, 3, notes)
+    return _table(f"{results.title}: differences", header, body, 3, notes)
+
+
+def failure_table(results: Results, metrics: Collection[str]) -> Table:
+    """A row for each run that failed, broke down, or ended below the model that it started from in a named metric."""
+    body = []
+    fallen = [loss for loss in losses(results) if loss.figure.metric in metrics]
+    for run in results.runs:
+        told = [f"{label(f.figure)} {f.before:.3f} to {f.after:.3f}" for f in fallen if (f.variant, f.seed) == (run.stage, run.seed)]  # fmt: skip
+        words = [*run.failures, *(["ended below its start: " + ", ".join(told)] if told else [])]
+        if words:
+            body.append((run.stage, str(run.seed), "; ".join(words)))
+    notes = ["every run with figures counts in every mean, these as well"] if body else ["none"]
+    title = "Failed, broke down, or ended below the start by 0.1 or more"
+    return _table(title, ("variant", "seed", "what"), body, 3, notes)
+
+
+def label(figure: Figure) -> str:
+    """A figure's name in a table: its part of the suite and its metric."""
+    parts = [figure.subset or figure.suite, figure.metric]
+    return " ".join(parts) if figure.context == "full" else f"{' '.join(parts)} ({figure.context})"
 
 
 def _table(
@@ -70,12 +85,3 @@ def _table(
 ) -> Table:
     data = {"title": title, "header": list(header), "rows": [list(row) for row in body]}
     return Table(title, tuple(header), tuple(tuple(row) for row in body), names, tuple(notes), data)
-
-
-def _label(figure: Figure) -> str:
-    parts = [figure.subset or figure.suite, figure.metric]
-    return " ".join(parts) if figure.context == "full" else f"{' '.join(parts)} ({figure.context})"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}"

@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from rlkit.ablate import main as ablate
-from rlkit.ablation.jobs import evaluation_folder
-from rlkit.ablation.settings import parse_ablation
-from rlkit.ablation.summary import Figure, as_data, effects, losses, means, t_interval
+from rlkit.ablation.results import Figure, Results, Run
+from rlkit.ablation.summary import as_data, effects, losses, means, missing, seconds, t_interval
 from rlkit.ablation.tables import tables
 from rlkit.evaluation.tables import text
 
 EM = Figure("synthetic", "hard", "full", "em")
 FIGURES = {"sft": [0.5, 0.6, 0.4], "full": [0.9, 0.95, 0.9], "bare": [0.91, 0.93, 0.92], "worse": [0.2, 0.65, 0.4]}
+SETTINGS = {
+    "title": "Mine",
+    "before": {"sft": {}, "answers": {"sample": "grpo.yaml", "from": "sft"}},
+    "variants": {name: {"from": "sft"} for name in ("full", "bare", "worse")},
+    "differences": {"GRPO": ["full", "sft"], "grounding": ["full", "bare"]},
+    "evaluation": {"suites": {"synthetic": {"headline": "em"}}},
+}
 
 
 @pytest.fixture
-def ablation():
-    sft = {"config": "configs/quickstart/sft.yaml", "from": "base"}
-    return parse_ablation(
-        {
-            "seeds": [1, 2, 3],
-            "evaluate": "synthetic",
-            "config": "configs/quickstart/grpo.yaml",
-            "from": "sft",
-            "before": {"base": {"world": "care"}, "sft": sft},
-            "variants": {"full": {}, "bare": {}, "worse": {}},
-            "differences": {"GRPO": ["full", "sft"], "grounding": ["full", "bare"]},
-        }
-    )
+def results():
+    runs = [
+        Run(name, seed, {EM: values[seed - 1]}, {EM: 300}, {"made": 60.0 + seed})
+        for seed in (1, 2, 3)
+        for name, values in FIGURES.items()
+    ]
+    return Results(SETTINGS, ("rlkit ablate mine.yaml",), ({"torch": "2"},), tuple(runs))
 
 
-@pytest.fixture
-def values():
-    return {(name, seed): {EM: figures[seed - 1]} for name, figures in FIGURES.items() for seed in (1, 2, 3)}
+def without(results, stage, seed):
+    return replace(results, runs=tuple(run for run in results.runs if (run.stage, run.seed) != (stage, seed)))
 
 
-def test_an_effect_is_the_mean_of_paired_differences_with_their_interval(ablation, values):
-    gain, grounding = effects(ablation, values)
+def printed(results):
+    return " ".join("\n".join(map(text, tables(results, ["em"]))).split())
+
+
+def test_an_effect_is_the_mean_of_paired_differences_with_their_interval(results):
+    gain, grounding = effects(results)
     ours = np.subtract(FIGURES["full"], FIGURES["sft"])
     expected = stats.ttest_rel(FIGURES["full"], FIGURES["sft"]).confidence_interval(0.95)
     assert gain.difference == pytest.approx(ours.mean())
@@ -57,92 +59,50 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     assert 0.935 <= np.mean(held) <= 0.965
 
 
-def test_equal_differences_claim_nothing(ablation, values):
+def test_equal_differences_claim_nothing(results):
     """Three seeds at 0 (or all at 1) know no more of the fourth than one does."""
-    values = {key: {EM: 1.0 if key[0] == "full" else 0.0} for key in values}
-    assert not any(effect.claimed for effect in effects(ablation, values))
+    runs = [replace(run, figures={EM: 1.0 if run.stage == "full" else 0.0}) for run in results.runs]
+    assert not any(effect.claimed for effect in effects(replace(results, runs=tuple(runs))))
 
 
-def test_a_variant_lacking_a_seed_is_compared_on_those_it_has(ablation, values):
-    del values["bare", 2]
-    (mean,) = (one for one in means(ablation, values) if one.variant == "bare")
+def test_a_variant_lacking_a_seed_is_compared_on_those_it_has(results):
+    results = without(results, "bare", 2)
+    (mean,) = (one for one in means(results) if one.variant == "bare")
     assert sorted(mean.by_seed) == [1, 3]
-    assert sorted(effects(ablation, values)[1].by_seed) == [1, 3]
-    assert "seed2/bare" in as_data(ablation, values)["missing"]
-    assert "not measured: bare, seed 2" in " ".join(text(tables(ablation, values, ["em"])[0]).split())
+    assert sorted(effects(results)[1].by_seed) == [1, 3]
+    assert missing(results) == [("bare", 2)]  # and no rows of answers: they are no model
+    assert as_data(results)["missing"] == ["seed2/bare"]
+    assert "not measured: bare, seed 2" in printed(results)
 
 
-def test_what_unlearned_something_is_listed_and_counted_all_the_same(ablation, values):
-    (loss,) = losses(ablation, values)
+def test_what_unlearned_something_is_listed_and_counted_all_the_same(results):
+    (loss,) = losses(results)
     assert (loss.variant, loss.seed, loss.before, loss.after) == ("worse", 1, 0.5, 0.2)
-    (mean,) = (one for one in means(ablation, values) if one.variant == "worse")
+    (mean,) = (one for one in means(results) if one.variant == "worse")
     assert mean.mean == pytest.approx(np.mean(FIGURES["worse"]))
-    printed = "\n".join(map(text, tables(ablation, values, ["em"])))
-    assert "0.917 ±0.029" in printed
-    assert "Ended below the model they started from" in printed
+    assert "0.917 ±0.029" in printed(results)
+    assert "ended below its start: hard em 0.500 to 0.200" in printed(results)
 
 
-def test_figures_are_read_from_finished_evaluations_alone(tmp_path, capsys, monkeypatch):
-    """Through the command, over evaluations that `rlkit evaluate` wrote."""
-    import argparse
-
-    import yaml
-
-    from rlkit.cli import main
-
-    rows = [
-        {
-            "id": str(n),
-            "question": "q?",
-            "context": ["a b c d."],
-            "golds": ["b"],
-            "completion": "b" if n % 2 else "no",
-        }
-        for n in range(4)
+def test_what_failed_or_broke_down_is_listed(results):
+    assert "below the start by 0.1 or more" in printed(results)
+    lost = "the reward ended at 0.100; its best was 0.900"
+    runs = [
+        replace(run, failures=(lost,)) if (run.stage, run.seed) == ("bare", 3) else run
+        for run in without(results, "full", 2).runs
     ]
-    for name, part in (("rows", rows), ("said", rows)):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
-    suite = tmp_path / "mine.yaml"
-    source = {"format": "records", "path": str(tmp_path / "rows.jsonl")}
-    suite.write_text(yaml.safe_dump({"title": "Mine", "data": {"rows": source}, "metrics": ["em", "f1"]}))
-    evaluate = tmp_path / "evaluate.yaml"
-    evaluate.write_text(yaml.safe_dump({"suites": {str(suite): {}}}))
-    values = {
-        "seeds": [1, 2],
-        "output_dir": str(tmp_path / "out"),
-        "evaluate": str(evaluate),
-        "config": "configs/quickstart/grpo.yaml",
-        "before": {"base": {"world": "care"}},
-        "from": "base",
-        "variants": {"full": {}, "bare": {}},
-    }
-    path = tmp_path / "ablation.yaml"
-    path.write_text(yaml.safe_dump(values))
-    ablation = parse_ablation(values)
-    for seed in (1, 2):
-        for name in ("full", "bare"):
-            folder = evaluation_folder(ablation, seed, name)
-            assert (
-                main(
-                    [
-                        "evaluate",
-                        "--predictions",
-                        str(tmp_path / "said.jsonl"),
-                        "--suite",
-                        str(suite),
-                        "--out",
-                        str(folder),
-                    ]
-                )
-                == 0
-            )
-            if (name, seed) != ("bare", 2):
-                folder.with_name(f"{folder.name}.done.json").write_text("{}")
-    capsys.readouterr()
-    given = {"overrides": [], "seeds": None, "only": [], "jobs": None, "metrics": None, "dry_run": False, "show": True}
-    assert ablate(argparse.Namespace(config=path, json=True, **given)) == 0
-    data = json.loads(capsys.readouterr().out)
-    found = {(one["variant"], one["figure"]["metric"]): one["by_seed"] for one in data["means"]}
-    assert found["full", "em"] == {"1": 0.5, "2": 0.5}
-    assert found["bare", "em"] == {"1": 0.5}
-    assert "seed2/bare" in data["missing"]
+    runs.append(Run("full", 2, failures=("could not be made: no memory for this",)))
+    results = replace(results, runs=tuple(runs))
+    assert f"bare │ 3 │ {lost} │" in printed(results)
+    assert "full │ 2 │ could not be made: no memory for this │" in printed(results)
+    assert "not measured: full, seed 2" in printed(results)
+
+
+def test_nothing_that_failed_is_told_as_well(results):
+    results = without(results, "worse", 1)
+    assert tables(results, ["em"])[2].body == ()
+    assert tables(results, ["em"])[2].notes == ("none",)
+
+
+def test_seconds_are_those_of_making(results):
+    assert seconds(results)["full"] == 62.0

@@ -1,0 +1,245 @@
+"""What was measured outlives its folders: one file holds it all, and files of several parts make one ablation."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rlkit.ablation import results as files
+from rlkit.ablation.jobs import evaluation_folder
+from rlkit.ablation.plot import plot
+from rlkit.ablation.results import Figure, load, read, what_went_wrong
+from rlkit.ablation.settings import load_ablation
+from rlkit.ablation.summary import effects
+from rlkit.cli import main
+from rlkit.errors import ConfigError, DataError
+
+STEPS = [{"step": number, "reward": 0.9 if number < 15 else 0.1, "loss": 0.1} for number in range(20)]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The folder of an ablation's file, with evaluations of two seeds as `rlkit evaluate` writes them."""
+    here = tmp_path_factory.mktemp("measured")
+    rows = [{"id": str(n), "question": "q?", "context": ["a b c d."], "golds": ["b"]} for n in range(4)]
+    source = {"format": "records", "path": "rows.jsonl"}
+    train = {"max_steps": 1, "per_device_train_batch_size": 2, "num_generations": 2}
+    model = {"model_name_or_path": "models/none"}
+    written = {
+        "suite.yaml": {"title": "Mine", "data": {"rows": source}, "metrics": ["em", "f1"]},
+        "evaluate.yaml": {"suites": {"suite.yaml": {}}},
+        "grpo.yaml": {"method": "grpo", "model": model, "sources": {"rows": source}, "rewards": "care", "train": train},
+        "mine.yaml": {
+            "title": "Two variants",
+            "seeds": [1, 2],
+            "output_dir": "out",
+            "evaluate": "evaluate.yaml",
+            "config": "grpo.yaml",
+            "variants": {"full": {}, "bare": {"set": {"train.learning_rate": 1e-5}}},
+        },
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        lines(here / "rows.jsonl", rows)
+        for name, values in written.items():
+            (here / name).write_text(yaml.safe_dump(values, sort_keys=False))
+        ablation = load_ablation(here / "mine.yaml")
+        for right, runs in {4: [("full", 1), ("full", 2)], 1: [("bare", 1)], 2: [("bare", 2)]}.items():
+            lines(here / "said.jsonl", [{"id": str(n), "completion": "b" if n < right else "no"} for n in range(4)])
+            assert main(["evaluate", "--predictions", "said.jsonl", "--suite", "suite.yaml", "--out", str(right)]) == 0
+            for name, seed in runs:
+                evaluated = evaluation_folder(ablation, seed, name)
+                shutil.copytree(here / str(right), evaluated)
+                for place in (evaluated, ablation.folder(seed, name)):
+                    told = {"seconds": 60.0 + seed, "made_with": {"torch": "2.13"}}
+                    place.with_name(f"{place.name}.done.json").write_text(json.dumps(told))
+    return here
+
+
+@pytest.fixture
+def mine(measured, tmp_path, monkeypatch):
+    shutil.copytree(measured, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return load_ablation(Path("mine.yaml"))
+
+
+def lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def parts_of(results):
+    """A file for each seed."""
+    paths = []
+    for seed in (1, 2):
+        part = replace(results, commands=(f"rlkit ablate mine.yaml --seeds {seed}",), runs=tuple(run for run in results.runs if run.seed == seed))  # fmt: skip
+        paths.append(results_file(part, f"seed{seed}.json"))
+    return paths
+
+
+def results_file(results, name):
+    files.write(Path(name), files.as_data(results))
+    return Path(name)
+
+
+def changed(path, change):
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_folders_tell_figures_counts_seconds_and_versions(mine):
+    results = read(mine, "rlkit ablate mine.yaml")
+    (run,) = (run for run in results.runs if (run.stage, run.seed) == ("bare", 1))
+    em = Figure("suite", "rows", "full", "em")
+    assert (run.figures[em], run.counts[em]) == (0.25, 4)
+    assert run.seconds == {"made": 61.0, "evaluated": 61.0}
+    assert results.versions == ({"torch": "2.13"},)
+    assert results.settings["configs"]["grpo.yaml"]["train"]["max_steps"] == 1
+    assert results.settings["variants"]["bare"]["set"] == {"train.learning_rate": 1e-5}
+    assert [effect.difference for effect in effects(results) if effect.figure == em] == [-0.625]
+
+
+def test_an_evaluation_that_is_not_done_has_no_figures(mine):
+    folder = evaluation_folder(mine, 2, "bare")
+    folder.with_name(f"{folder.name}.done.json").unlink()
+    assert [(run.stage, run.seed) for run in read(mine, "").runs if not run.figures] == [("bare", 2)]
+
+
+def test_files_of_parts_say_what_the_folders_say(mine, capsys):
+    """Through the command, to the byte: tables, plot and the file itself, whatever the order of the files."""
+    whole = read(mine, "rlkit ablate mine.yaml --seeds 1 2")
+    first, second = parts_of(whole)
+    assert load([first, second]).runs == load([second, first]).runs == whole.runs
+    assert load([first, second]).commands == tuple(f"rlkit ablate mine.yaml --seeds {seed}" for seed in (1, 2))
+    capsys.readouterr()
+    assert main(["ablate", "mine.yaml", "--show"]) == 0
+    shown = capsys.readouterr().out
+    assert main(["ablate", "--from", "seed2.json", "seed1.json", "--out", "kept"]) == 0
+    assert capsys.readouterr().out == shown + "written to kept: results.json, table.md, plot.svg\n"
+    assert main(["ablate", "--from", "kept/results.json", "--out", "again"]) == 0
+    kept, again = ({path.name: path.read_bytes() for path in (mine.output_dir.parent / name).iterdir()} for name in ("kept", "again"))  # fmt: skip
+    assert sorted(kept) == ["plot.svg", "results.json", "table.md"]
+    assert kept == again
+    data = json.loads(kept["results.json"])
+    assert {one["seeds"] for one in data["effects"]} == {2}
+    assert max(map(len, kept["results.json"].splitlines())) < 400  # a line a run, for whoever reads what changed
+
+
+def test_parts_of_other_settings_or_with_a_seed_twice_are_refused(mine):
+    first, second = parts_of(read(mine, ""))
+    with pytest.raises(ConfigError, match=r"seed2.json: seed 1 of full stands in seed1.json as well"):
+        load([first, changed(second, lambda data: [run.update(seed=1) for run in data["runs"]])])
+    first, second = parts_of(read(mine, ""))
+    with pytest.raises(ConfigError, match=r"(?s)seed2.json: .*configs.grpo.yaml.train.max_steps: 1 -> 7"):
+        load(
+            [first, changed(second, lambda data: data["settings"]["configs"]["grpo.yaml"]["train"].update(max_steps=7))]
+        )
+
+
+def test_what_is_no_results_file_is_named(mine, capsys):
+    first, _ = parts_of(read(mine, ""))
+    assert main(["ablate", "--from", "none.json"]) == 2
+    assert "none.json: there is no such file" in capsys.readouterr().err
+    assert main(["ablate", "mine.yaml", "--from", "seed1.json"]) == 2
+    assert "mine.yaml means nothing beside it" in capsys.readouterr().err
+    assert main(["ablate"]) == 2
+    assert "name a config" in capsys.readouterr().err
+    for damage in (
+        lambda data: data.pop("runs"),
+        lambda data: data["settings"].pop("title"),
+        lambda data: data["runs"][0]["values"].pop(),
+        lambda data: data["figures"][0].pop(),
+    ):
+        parts_of(read(mine, ""))
+        with pytest.raises(DataError, match=r"seed1.json: is no results.json of `rlkit ablate`"):
+            load([changed(first, damage)])
+
+
+def test_failures_are_read_from_notes_and_logs(mine):
+    folder = mine.folder(1, "full")
+    folder.with_name("full.done.json").unlink()
+    folder.with_name("full.failed.json").write_text(json.dumps({"words": "Traceback\nno memory for this\n"}))
+    folder = mine.folder(2, "bare")
+    folder.mkdir()
+    lines(folder / "metrics.jsonl", STEPS)
+    lines(folder / "alarms.jsonl", [{"step": 15, "kind": "group_collapse"}])
+    results = load([results_file(read(mine, ""), "all.json")])
+    told = {(run.stage, run.seed): run.failures for run in results.runs if run.failures}
+    assert told == {
+        ("full", 1): ("could not be made: no memory for this",),
+        ("bare", 2): ("the reward ended at 0.100; its best was 0.900",),
+    }
+    assert [run.alarms for run in results.runs if run.alarms] == [("group_collapse at step 15",)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        (STEPS, ["the reward ended at 0.100; its best was 0.900"]),
+        (STEPS[:15], []),
+        (STEPS[::-1], []),  # it rose
+        ([{"reward": 0.9}, *[{"reward": 0.5}] * 39], []),  # one lucky step is no best
+        ([{"reward": 0.9 - 0.15 * (n > 5)} for n in range(20)], []),  # less than a fifth of what the reward spans
+        (
+            [{"loss": math.nan}, {"loss": 1.0, "grad_norm": math.inf}],
+            ["loss: no number at 1 of 2 logged steps", "grad_norm: no number at 1 of 1 logged steps"],
+        ),
+        ([{"loss": 1.0}, {"train_runtime": 3.0}], []),
+        ([], []),
+    ],
+)
+def test_what_a_log_says_of_a_trainings_health(steps, words):
+    assert what_went_wrong(steps, span=1.0) == words
+
+
+def test_the_span_of_the_reward_decides_what_is_far(mine):
+    assert what_went_wrong(STEPS, span=5.0) == []
+
+
+def test_a_plot_shows_every_seed_and_difference_and_tells_of_itself(mine):
+    results = read(mine, "")
+    picture = plot(results, ["em", "f1"])
+    assert picture == plot(load([results_file(results, "all.json")]), ["em", "f1"])
+    root = ElementTree.fromstring(picture)
+    space = "{http://www.w3.org/2000/svg}"
+    assert root.get("role") == "img"
+    assert root.findtext(f"{space}title") == "Two variants"
+    assert "2 stages over seeds 1, 2." in root.findtext(f"{space}desc")
+    assert "prefers-color-scheme: dark" in root.findtext(f"{space}style")
+    texts = [element.text for element in root.iter(f"{space}text")]
+    for words in ("full", "bare", "bare - full", "rows em", "rows f1"):
+        assert words in texts
+    dots = [use for use in root.iter(f"{space}use") if "fill: #6e7781" in use.get("style", "")]
+    assert len(dots) == 2 * 2 * 2  # metrics, variants, seeds
+    assert "/20" not in picture.partition("<defs>")[0].replace("http://www.w3.org/20", "").replace("1999/02", "")
+
+
+def test_colour_says_which_differences_exclude_zero(mine):
+    results = read(mine, "")
+    blue, orange, grey = "stroke: #0969da", "stroke: #bc4c00", "stroke: #8c959f"
+
+    def colours(of_bare):
+        runs = [run if run.stage == "full" else replace(run, figures=dict.fromkeys(run.figures, of_bare[run.seed - 1])) for run in results.runs]  # fmt: skip
+        picture = plot(replace(results, runs=tuple(runs)), ["em"]).partition("</style>")[2]
+        return [colour for colour in (blue, orange, grey) if colour in picture]
+
+    assert colours([0.1, 0.101]) == [orange]
+    assert colours([1.9, 1.901]) == [blue]
+    assert colours([0.1, 0.9]) == [grey]
+
+
+def test_without_matplotlib_the_rest_is_there(mine, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["ablate", "mine.yaml", "--show", "--out", "kept"]) == 0
+    assert "pip install 'grounded-rl[eval]'" in caplog.text
+    assert "rlkit ablate --from kept/results.json --out kept" in caplog.text
+    assert sorted(path.name for path in (mine.output_dir.parent / "kept").iterdir()) == ["results.json", "table.md"]
