@@ -28,6 +28,7 @@ Asked = tuple[str, tuple[str, ...], str]  # question, quotes, answer
 MAX_QUOTES = 8  # of one completion; more are as good as none, so that leaving out one at a time stays cheap
 MAX_WORDS = 400  # of all quotes of one completion together
 KEPT_ANSWERS = 200_000
+ENOUGH = 0.9  # of what was unknown
 NEEDED = 0.1  # a quote is needed if the answer loses this share of its likelihood or more without it
 
 
@@ -38,7 +39,8 @@ class quote_support:
     With p(Q) the frozen model's likelihood of the gold answer (geometric mean over its tokens, the best of the golds) given
     the question and the quotes Q alone, and p() that without any:
 
-    - `sufficiency`: (p(Q) - p()) / (1 - p()), at least 0: how much of what was unknown do the quotes tell?
+    - `sufficiency`: (p(Q) - p()) / (1 - p()) / 0.9, at least 0 and at most 1: how much of what was unknown do the quotes
+      tell? Nine tenths are enough, because no model is ever certain and its last doubts say nothing of the quotes.
     - `necessity`: mean over the quotes q of the sufficiency that is lost without q, at least 0.
     - `economy`: the share of the quoted words in quotes that are needed, when quotes are taken out one by one, the least
       needed first, as long as the likelihood stays within 10 %; times sufficiency, because one useless quote is no economy.
@@ -280,7 +282,7 @@ def without_models(reward: Weighted) -> tuple[Weighted | None, list[str]]:
 
 
 def _gain(before: float, after: float) -> float:
-    return max(0.0, after - before) / (1 - before) if before < 1 else 0.0
+    return min(1.0, max(0.0, after - before) / (1 - before) / ENOUGH) if before < 1 else 0.0
 
 
 def _without(quotes: Sequence[str], quote: str) -> tuple[str, ...]:

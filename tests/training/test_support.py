@@ -23,30 +23,30 @@ def knows_rome(questions):
     """Finds the answer where both needed facts are quoted, half of it where the last one is."""
     assert len(set(questions)) == len(questions), "nothing is asked twice"
     return [
-        0.9 if set(NEEDED) <= set(quotes) else 0.5 if NEEDED[1] in quotes else 0.1
+        0.82 if set(NEEDED) <= set(quotes) else 0.5 if NEEDED[1] in quotes else 0.1
         for _, quotes, answer in questions
         if answer == "Rome"
     ]
 
 
-def value(measure, *spans, golds=("Rome",), judge=knows_rome):
+def value(measure, *spans, golds=("Rome",), judge=knows_rome, passages=PASSAGES):
     text = "<think>" + "".join(f"<retrieval>{span}</retrieval>" for span in spans) + "</think> Answer: Rome"
     part = quote_support(measure, judge=judge)
-    columns = {"question": ["Where?"], "context": [PASSAGES], "golds": [list(golds)], "task": ["care"]}
+    columns = {"question": ["Where?"], "context": [passages], "golds": [list(golds)], "task": ["care"]}
     (one,) = part(prompts=["p"], completions=[[{"role": "assistant", "content": text}]], **columns)
     return one
 
 
 def test_sufficiency_is_what_the_quotes_tell_of_what_was_unknown():
-    assert value("sufficiency", *NEEDED) == pytest.approx((0.9 - 0.1) / 0.9)
-    assert value("sufficiency", NEEDED[1]) == pytest.approx((0.5 - 0.1) / 0.9)
+    assert value("sufficiency", *NEEDED) == pytest.approx((0.82 - 0.1) / 0.9 / 0.9)
+    assert value("sufficiency", NEEDED[1]) == pytest.approx((0.5 - 0.1) / 0.9 / 0.9)
     assert value("sufficiency", "Mia visited Oslo.") == 0
     assert value("sufficiency", "Mia visited Oslo.", *NEEDED) == value("sufficiency", *NEEDED)
 
 
 def test_necessity_falls_with_every_quote_that_is_not_needed():
     whole = value("necessity", *NEEDED)
-    assert whole == pytest.approx(((1 - 0.5 / 0.9) + (1 - 0.1 / 0.9)) / 2)
+    assert whole == pytest.approx(((0.82 - 0.5) + (0.82 - 0.1)) / 2 / 0.9 / 0.9)
     assert value("necessity", "Mia visited Oslo.", *NEEDED) == pytest.approx(whole * 2 / 3)
     assert value("necessity", "Mia visited Oslo.") == 0
 
@@ -67,10 +67,71 @@ def test_one_of_two_equal_quotes_is_enough():
     assert value("economy", *NEEDED, judge=either) == pytest.approx(value("sufficiency", *NEEDED, judge=either) / 2)
 
 
-def test_quotes_that_are_invented_or_too_many_earn_nothing():
-    def believes_all(questions):
-        return [0.9 if quotes else 0.1 for _, quotes, _ in questions]
+def test_nine_tenths_are_enough_so_that_a_last_doubt_decides_nothing():
+    """Else leaving out a fact that is hard to read pays a hair more than quoting it."""
 
+    def hesitates(questions):
+        return [0.95 if set(NEEDED) <= set(quotes) else 0.96 if quotes else 0.1 for _, quotes, _ in questions]
+
+    assert value("sufficiency", *NEEDED, judge=hesitates) == value("sufficiency", NEEDED[1], judge=hesitates) == 1
+
+
+def believes_all(questions):
+    return [0.99 if quotes else 0.1 for _, quotes, _ in questions]
+
+
+def test_invented_quotes_cost_what_they_cost_in_verbatim_grounding():
+    """Not looking at them would make them free: they earn nothing here, and cost nothing either."""
+    invented = "Bo left town."
+    assert value("sufficiency", *NEEDED, judge=believes_all) == 1
+    assert value("sufficiency", *NEEDED, invented, judge=believes_all) == pytest.approx(2 / 3)
+    assert value("sufficiency", invented, judge=believes_all) == 0
+
+
+def test_quoting_everything_costs_without_a_label():
+    assert value("sufficiency", *PASSAGES, judge=believes_all) < 0.9
+
+
+@pytest.mark.parametrize("span", ["a", "the", "Rome", "Leo"])
+def test_a_quote_that_says_nothing_or_the_answer_alone_earns_nothing(span):
+    assert value("sufficiency", span, judge=believes_all) == 0
+
+
+def test_an_answer_of_many_words_alone_is_no_evidence():
+    passages = ["The big green clock tower stands in Rome."]
+    alone, more = "big green clock tower", "green clock tower stands in Rome"
+    assert value("sufficiency", alone, golds=[alone], judge=believes_all, passages=passages) == 0
+    assert value("sufficiency", more, golds=["clock tower"], judge=believes_all, passages=passages) == 1
+
+
+def test_the_model_reads_the_passages_and_not_what_a_quote_made_of_them():
+    seen = []
+
+    def reads(questions):
+        seen.extend(quotes for _, quotes, _ in questions)
+        return believes_all(questions)
+
+    passages = ["The old tower in the north of the country stands in Rome."]
+    quote = "the old towers in the north of a country stands in Rome."
+    assert 0.85 < value("sufficiency", quote, judge=reads, passages=passages) < 1
+    assert set(seen) == {(), (passages[0].rstrip("."),)}
+
+
+def test_the_model_reads_quotes_in_their_order_and_those_of_one_place_as_one():
+    seen = []
+
+    def reads(questions):
+        seen.extend(quotes for _, quotes, _ in questions)
+        return believes_all(questions)
+
+    value("sufficiency", "Leo visited Rome.", "Ada hired Leo.", judge=reads)
+    assert seen[-1] == ("Leo visited Rome.", "Ada hired Leo.")
+    long = "Leo visited Rome in the cold winter."
+    value("sufficiency", "visited Rome in the cold winter", "Leo visited Rome in", judge=reads, passages=[long])
+    assert seen[-1] == ("Leo visited Rome in the cold winter",)
+
+
+def test_quotes_that_are_invented_or_too_many_earn_nothing():
     assert value("sufficiency", "The answer is Rome.", judge=believes_all) == 0
     assert value("sufficiency", judge=believes_all) == 0
     assert value("sufficiency", "Leo visited Rome.", judge=believes_all) > 0.8
@@ -80,9 +141,9 @@ def test_quotes_that_are_invented_or_too_many_earn_nothing():
 
 def test_the_best_of_several_golds_counts():
     def one_name(questions):
-        return [0.9 if quotes and answer == "Roma" else 0.1 for _, quotes, answer in questions]
+        return [0.55 if quotes and answer == "Roma" else 0.1 for _, quotes, answer in questions]
 
-    assert value("sufficiency", *NEEDED, golds=("Rome", "Roma"), judge=one_name) == pytest.approx(0.8 / 0.9)
+    assert value("sufficiency", *NEEDED, golds=("Rome", "Roma"), judge=one_name) == pytest.approx(0.45 / 0.9 / 0.9)
 
 
 def test_what_does_not_apply_is_none_and_what_is_wrong_is_said():
