@@ -84,13 +84,24 @@ def question(talk: Talk, asks: str = "place") -> str:
 
 
 def draw_memory(
-    rng: random.Random, count: int, told: Sequence[str] = tuple(TOLD), split: str = "train", typical: float = 0.0
+    rng: random.Random,
+    count: int,
+    told: Sequence[str] = tuple(TOLD),
+    split: str = "train",
+    typical: float = 0.0,
+    counterfactual: bool = False,
 ) -> list[Talk]:
-    """Draw talks as `draw_talks` does until they belong to `split`; the share `typical` of the visits is to `USUAL`."""
+    """Draw talks as `draw_talks` does until they belong to `split`; the share `typical` of the visits is to `USUAL`.
+
+    With `counterfactual` the first, which answers the question, is to another place than that.
+    """
     while True:
         talks = draw_talks(rng, count, told)
         if typical:
-            talks = [talk._replace(place=USUAL[talk.speaker]) if rng.random() < typical else talk for talk in talks]
+            usual = [rng.random() < typical and not (counterfactual and talk is talks[0]) for talk in talks]
+            talks = [t._replace(place=USUAL[t.speaker]) if yes else t for t, yes in zip(talks, usual, strict=True)]
+        if counterfactual and talks[0].place == USUAL[talks[0].speaker]:
+            continue
         if split_of(map(str, talks)) == split:
             return talks
 
@@ -176,8 +187,6 @@ def generate(
             raise ConfigError(f"{option}: {value!r} is not true or false.")
     if isinstance(typical, bool) or not isinstance(typical, (int, float)) or not 0 <= typical <= 1:
         raise ConfigError(f"typical: {typical!r} is not a share from 0 to 1.")
-    if counterfactual and typical == 1:
-        raise ConfigError("counterfactual: with typical: 1 no visit is to another place; give a smaller share.")
     shares = _shares(asks)
     if typical and "date" in shares:
         raise ConfigError(
@@ -288,9 +297,7 @@ def _row(
     rng = random.Random(f"dialogues {level} {seed} {number} {split}")
     asks = rng.choices(list(shares), weights=list(shares.values()))[0]
     count = rng.choice(counts)
-    talks = draw_memory(rng, count, LEVELS[level]["told"], split, typical)
-    while counterfactual and talks[0].place == USUAL[talks[0].speaker]:
-        talks = draw_memory(rng, count, LEVELS[level]["told"], split, typical)
+    talks = draw_memory(rng, count, LEVELS[level]["told"], split, typical, counterfactual)
     rng_numbers = sorted(rng.sample(SESSION_NUMBERS, count))
     record = memory_record(rng.sample(talks, count), talks[0], asks, rng_numbers)
     record["id"] = f"dialogues-{split}-{level}-{seed}-{number}"

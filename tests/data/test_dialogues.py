@@ -196,7 +196,6 @@ def test_shares_of_what_is_asked_are_met():
         ({"typical": 1.1}, "typical: 1.1 is not a share"),
         ({"typical": True}, "typical: True is not a share"),
         ({"typical": float("nan")}, "typical: nan"),
-        ({"typical": 1, "counterfactual": True}, "no visit is to another place"),
         ({"typical": 0.5, "asks": {"place": 1, "date": 1}}, "asks: date has no one answer"),
     ],
 )
