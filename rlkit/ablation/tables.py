@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from rlkit.ablation.results import Figure, Results
 from rlkit.ablation.summary import effects, losses, means, missing, seconds
@@ -11,7 +12,12 @@ from rlkit.evaluation.tables import Table
 
 def tables(results: Results, metrics: Collection[str]) -> list[Table]:
     """Means and differences in the named metrics, and what failed; every other figure stands in `results.json`."""
-    return [mean_table(results, metrics), effect_table(results, metrics), failure_table(results, metrics)]
+    found, failed = mean_table(results, metrics), failure_table(results, metrics)
+    if not failed.body:
+        found = replace(
+            found, notes=(*found.notes, "no run failed, broke down, or ended below its start by 0.1 or more")
+        )
+    return [found, effect_table(results, metrics), *([failed] if failed.body else [])]
 
 
 def mean_table(results: Results, metrics: Collection[str]) -> Table:
@@ -34,7 +40,9 @@ def mean_table(results: Results, metrics: Collection[str]) -> Table:
         f"mean ± standard deviation over seeds {seeds}; last model of each run, no choosing",
         f"questions behind a seed's figure: {' to '.join(f'{n:,}' for n in dict.fromkeys((counts[0], counts[-1])))}",
     ]
-    notes += [f"not measured: {name}, seed {seed}" for name, seed in missing(results)]
+    lacking = missing(results)
+    for seed in dict.fromkeys(seed for _, seed in lacking):
+        notes.append(f"not measured, seed {seed}: {', '.join(name for name, other in lacking if other == seed)}")
     return _table(results.title, ("variant", "seeds", *map(label, columns), "seconds"), body, 1, notes)
 
 
@@ -61,7 +69,7 @@ def effect_table(results: Results, metrics: Collection[str]) -> Table:
 
 
 def failure_table(results: Results, metrics: Collection[str]) -> Table:
-    """A row for each run that failed, broke down, or ended below the model that it started from in a named metric."""
+    """A row for each run that failed, broke down, or ended below the model that it started from by 0.1 or more."""
     body = []
     fallen = [loss for loss in losses(results) if loss.figure.metric in metrics]
     for run in results.runs:
@@ -69,9 +77,8 @@ def failure_table(results: Results, metrics: Collection[str]) -> Table:
         words = [*run.failures, *(["ended below its start: " + ", ".join(told)] if told else [])]
         if words:
             body.append((run.stage, str(run.seed), "; ".join(words)))
-    notes = ["every run with figures counts in every mean, these as well"] if body else ["none"]
-    title = "Failed, broke down, or ended below the start by 0.1 or more"
-    return _table(title, ("variant", "seed", "what"), body, 3, notes)
+    notes = ["every run with figures counts in every mean, these as well"]
+    return _table(f"{results.title}: what failed", ("variant", "seed", "what"), body, 3, notes)
 
 
 def label(figure: Figure) -> str:
