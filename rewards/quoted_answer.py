@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rewards.grounding import Grounding, folded_evidence, quotes_in_context
+from rewards.grounding import Grounding, folded_evidence, has_passages, quotes_in_context
 from rewards.quotes import Book, open_book, places
 from rewards.sample import Sample
 from rewards.text import fold, says_something
@@ -44,7 +44,8 @@ class answer_in_quotes(quotes_in_context):
     needs: ClassVar[tuple[str, ...]] = ("golds",)
 
     def applies(self, sample: Sample) -> bool:
-        return bool(told_golds(sample))
+        # a row that lost its golds is an error, not one to leave out
+        return bool(told_golds(sample)) or (has_passages(sample) and not sample.golds)
 
     def __call__(self, sample: Sample) -> float | None:
         if not self.applies(sample):
