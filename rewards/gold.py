@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 
 from rewards.answers import temporal_answer
 from rewards.errors import RowError
+from rewards.quoted_answer import says_more
 from rewards.quotes import locate
 from rewards.sample import Passage, Sample
 from rewards.temporal import temporal_consistency
-from rewards.text import says_something
+from rewards.text import fold, says_something
 
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]{0,3}\s+")
 _MIN_WORDS = 4  # a quote that says less by itself is continued with the next sentence
@@ -47,7 +48,7 @@ def _supporting_quote(sample: Sample) -> tuple[str, ...]:
     """The first sentence that holds a gold, else the first of a passage, that says something; nothing without a context."""
     quotes: list[str] = []
     for quote in _possible_quotes(sample):
-        if says_something(quote, _LEAST_WORDS):
+        if _says(quote, _LEAST_WORDS, sample):
             return (quote,)
         quotes.append(quote)
     return tuple(quotes[:1])
@@ -58,12 +59,17 @@ def _possible_quotes(sample: Sample) -> Iterator[str]:
         for passage in sample.context:
             found = locate(gold, [passage], threshold=1)  # word for word
             if found:
-                yield _sentence(passage, found.start, found.end)
+                yield _sentence(sample, passage, found.start, found.end)
     for passage in sample.context:
-        yield _sentence(passage, 0, 0)
+        yield _sentence(sample, passage, 0, 0)
 
 
-def _sentence(passage: Passage, at: int, until: int) -> str:
+def _says(text: str, min_words: int, sample: Sample) -> bool:
+    """Whether a text says something, and something besides the answer."""
+    return says_something(text, min_words) and says_more(fold(text), sample.golds)
+
+
+def _sentence(sample: Sample, passage: Passage, at: int, until: int) -> str:
     """The sentence around a stretch of a passage, verbatim; more of the passage if it is short, less if it is long."""
     text = passage.text
     starts = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
@@ -73,7 +79,7 @@ def _sentence(passage: Passage, at: int, until: int) -> str:
             text[starts[first] : end].strip()
             for end in [*starts[first + 1 :], len(text)]
             if end >= until  # an abbreviation in the answer ends no sentence
-            and (end - starts[first] > _MAX_CHARS or says_something(text[starts[first] : end], _MIN_WORDS))
+            and (end - starts[first] > _MAX_CHARS or _says(text[starts[first] : end], _MIN_WORDS, sample))
         ),
         text.strip(),
     )

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from rewards import Sample
 from rewards.accuracy import exact_match, token_f1
 from rewards.coverage import fact_coverage
 from rewards.format import care_format
+from rewards.gold import gold_completion
 from rewards.grounding import quotes_in_context
+from rewards.quoted_answer import answer_in_quotes
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 PARTS = (
@@ -19,6 +22,7 @@ PARTS = (
     exact_match(),
     care_format(),
     quotes_in_context(),
+    answer_in_quotes(),
     fact_coverage(),
     fact_coverage("recall"),
     fact_coverage("precision"),
@@ -70,7 +74,8 @@ def samples(request):
 def test_gold_earns_exactly_1(samples, part):
     for sample in samples:
         for gold in sample.golds:
-            assert part(sample.with_completion(thinking(sample.evidence, gold))) == 1.0, (sample.id, gold)
+            value = part(sample.with_completion(thinking(sample.evidence, gold)))
+            assert value == 1.0 or (value is None and gold in ("yes", "no")), (sample.id, gold)
 
 
 def test_quoting_all_passages_earns_clearly_less_than_gold(samples):
@@ -79,6 +84,22 @@ def test_quoting_all_passages_earns_clearly_less_than_gold(samples):
         assert quotes_in_context()(everything) <= 0.65, sample.id
         assert fact_coverage("recall")(everything) == 1.0, sample.id
         assert fact_coverage()(everything) <= 0.65, sample.id
+
+
+def test_without_labels_the_sentence_that_holds_the_answer_earns_exactly_1(samples):
+    part = answer_in_quotes()
+    for sample in samples:
+        unlabelled = replace(sample, evidence=())
+        value = part(unlabelled.with_completion(gold_completion(unlabelled)))
+        assert value == 1.0 or (value is None and sample.golds[0] in ("yes", "no")), (sample.id, sample.golds)
+
+
+def test_quoting_the_other_passages_holds_no_answer(samples):
+    part = answer_in_quotes()
+    for sample in filter(part.applies, samples):
+        others = [p.text for p in sample.context if not any(gold.lower() in p.text.lower() for gold in sample.golds)]
+        quotes = [text for text in others if text not in sample.evidence][:2]
+        assert part(sample.with_completion(thinking(quotes, sample.golds[0]))) == 0.0, sample.id
 
 
 def test_quoting_the_question_earns_nothing(samples):

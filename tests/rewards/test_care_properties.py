@@ -12,8 +12,9 @@ from rewards.accuracy import exact_match, token_f1
 from rewards.coverage import fact_coverage
 from rewards.format import care_format
 from rewards.grounding import quotes_in_context
+from rewards.quoted_answer import answer_in_quotes
 
-PARTS = (token_f1(), exact_match(), care_format(), quotes_in_context(), fact_coverage())
+PARTS = (token_f1(), exact_match(), care_format(), quotes_in_context(), answer_in_quotes(), fact_coverage())
 EVIDENCE = ("Ana Costa was born in Lisbon in 1956.", "Lisbon did not burn; 1,815 people lived there.")
 OTHERS = ("Porto lies in the north of Portugal.", "The river froze in the cold winter of 1963, or so they say.")
 ROW = Sample(
@@ -34,9 +35,9 @@ def thinking(spans, answer="Lisbon"):
     return f"<think>{' '.join(f'<retrieval>{span}</retrieval>' for span in spans)}</think> Answer: {answer}"
 
 
-def scores(completion, row=ROW):
+def scores(completion, row=ROW, parts=PARTS):
     sample = row.with_completion(completion)
-    return [part(sample) for part in PARTS]
+    return [part(sample) for part in parts]
 
 
 @settings(deadline=None, max_examples=200)
@@ -104,13 +105,14 @@ HOSTILE = {
 @pytest.mark.parametrize("context", [[WORDS], ["a" * 60_000], ["a " * 30_000]], ids=["words", "one letter", "one word"])
 @pytest.mark.parametrize("completion", HOSTILE.values(), ids=HOSTILE)
 def test_a_megabyte_of_hostile_text_scores_in_under_half_a_second(completion, context):
-    row = Sample(context=context, golds="Lisbon", evidence=[context[0][:200]])
+    row = Sample(context=context, golds=["Lisbon", context[0][:200].strip()], evidence=[context[0][:200]])
+    parts = [part for part in PARTS if type(part) is not quotes_in_context]  # answer_in_quotes does all that it does
     seconds = []
     for _ in range(2):  # the faster of two, for the machine may be busy with something else
         start = time.perf_counter()
-        values = scores(completion, row)
+        values = scores(completion, row, parts)
         seconds.append(time.perf_counter() - start)
         if seconds[-1] < 0.5:
             break
-    assert all(0.0 <= value <= 1.0 for value in values)
+    assert all(value is None or 0.0 <= value <= 1.0 for value in values)  # an answer of nothing but "a" stands anywhere
     assert min(seconds) < 0.5

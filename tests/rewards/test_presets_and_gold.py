@@ -115,6 +115,17 @@ def test_the_quote_holds_the_whole_answer(gold, passage):
     assert len(quote) < max(60, len(gold) + 60)
 
 
+def test_the_quote_says_something_besides_the_answer():
+    row = Sample(task="care", golds="3 a.m.", context=["The bar is open from 2 p.m. to 3 a.m. Every night it is full."])
+    (quote,) = row.with_completion(gold_completion(row)).care.spans
+    assert quote == "to 3 a.m. Every night it is full."
+    row = Sample(
+        task="care", golds="The Big Old Tower", context=["The Big Old Tower", "He saw the Big Old Tower in Rome."]
+    )
+    (quote,) = row.with_completion(gold_completion(row)).care.spans
+    assert quote == row.context[1].text
+
+
 def test_without_golds_there_is_no_gold_output():
     with pytest.raises(RowError, match="row q1: has no golds"):
         gold_completion(Sample(id="q1"))

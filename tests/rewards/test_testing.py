@@ -18,7 +18,7 @@ from rewards.gold import gold_completion
 from rewards.testing import check_reward, completions, example_samples, samples
 
 PARTS = {
-    "care": ["token_f1", "exact_match", "care_format", "quotes_in_context", "fact_coverage"],
+    "care": ["token_f1", "exact_match", "care_format", "quotes_in_context", "answer_in_quotes", "fact_coverage"],
     "memory_t1": ["memory_format", "temporal_answer", "jaccard_evidence", "temporal_consistency"],
 }
 
