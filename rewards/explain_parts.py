@@ -19,6 +19,7 @@ from rewards.format import care_format
 from rewards.grounding import has_passages, quotes_in_context
 from rewards.parse_memory import memory_format, session_key
 from rewards.part import bounds_of, for_task, part_name
+from rewards.quoted_answer import answer_in_quotes, quoted_gold
 from rewards.sample import Sample
 from rewards.temporal import temporal_consistency
 from rewards.text import bag_f1
@@ -94,6 +95,19 @@ def _grounding(part: quotes_in_context, sample: Sample, value: float | None, quo
             f"{judged.quoted_chars:,} characters are quoted where {judged.allowed_chars:,.0f} are free: times {judged.factor:.2g}"
         )
     return told
+
+
+def _answer_in_quotes(part: answer_in_quotes, sample: Sample, value: float | None, quotes: Sequence[Quoted]) -> Reasons:
+    if not part.applies(sample):
+        where = "labelled evidence" if sample.evidence else "passages"
+        return [f"does not apply: {_golds(sample)} stands nowhere in the {where}, or says nothing by itself (yes, no)"]
+    judged = part.judged(sample)
+    if judged is None:
+        return ["no quote in the think block"]
+    found = quoted_gold(sample, judged)
+    if found is None:
+        return [f"no quote that counts, and says more than that, holds {_golds(sample)}"]
+    return [f"the gold answer “{shortened(found)}” stands in a quote", *_grounding(part, sample, value, quotes)]
 
 
 def _coverage(part: fact_coverage, sample: Sample, value: float | None, quotes: Sequence[Quoted]) -> Reasons:
@@ -197,6 +211,7 @@ _TELLERS = cast(
         exact_match: _exact_match,
         care_format: _care_format,
         quotes_in_context: _grounding,
+        answer_in_quotes: _answer_in_quotes,
         fact_coverage: _coverage,
         memory_format: _memory_format,
         temporal_answer: _temporal_answer,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rewards import RewardError, Sample, Score, fact_coverage, presets, quotes_in_context, weighted
+from rewards import RewardError, Sample, Score, answer_in_quotes, fact_coverage, presets, quotes_in_context, weighted
 from rewards.explain import explain
 from rewards.part import for_task
 from rewards.quotes import find_quotes, locate, open_book
@@ -21,7 +21,7 @@ from rewards.testing import samples
 from rewards.text import fold
 
 EMMA = "Emma is an  1815 novel by Jane Austen, set in the village of Highbury."
-CARE = presets.care(facts=(0.1, fact_coverage()))
+CARE = presets.care(facts=(0.1, fact_coverage()), answer=(0.1, answer_in_quotes()))
 MEMORY = presets.memory_t1()
 quick = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 
@@ -141,6 +141,43 @@ def test_a_fuzzy_quote_shows_the_words_that_differ() -> None:
 def test_why_a_quote_does_not_count(span: str, reason: str) -> None:
     (quote,) = explain(quoting(span), CARE).quotes
     assert reason in quote.reason
+
+
+@pytest.mark.parametrize(
+    ("spans", "value", "reasons"),
+    [
+        (
+            ["1815 novel by Jane Austen"],
+            1.0,
+            ["the gold answer “1815” stands in a quote", "distinct quotes: 1 in the passages"],
+        ),
+        (
+            ["1815 novel by Jane Austen", "so it is"],
+            0.5,
+            ["the gold answer “1815” stands", "quote 2: not in the passages"],
+        ),
+        (
+            ["the village of Highbury"],
+            0.0,
+            ["no quote that counts, and says more than that, holds the gold answer “1815”"],
+        ),
+        ([], 0.0, ["no quote in the think block"]),
+    ],
+)
+def test_why_the_answer_does_or_does_not_stand_in_the_quotes(spans: list, value: float, reasons: list) -> None:
+    (part,) = explain(quoting(*spans), weighted(grounding=(1.0, answer_in_quotes()))).parts
+    assert part.value == value
+    assert all(part.reasons[at].startswith(reason) for at, reason in enumerate(reasons))
+
+
+def test_why_an_answer_cannot_stand_in_quotes() -> None:
+    reward = weighted(grounding=(1.0, answer_in_quotes()))
+    (part,) = explain(quoting("1815 novel", golds="1816"), reward).parts
+    assert part.reasons == (
+        "does not apply: the gold answer “1816” stands nowhere in the passages, or says nothing by itself (yes, no)",
+    )
+    (part,) = explain(quoting("1815 novel", evidence=["Jane Austen"]), reward).parts
+    assert "stands nowhere in the labelled evidence" in part.reasons[0]
 
 
 def test_copies_and_overlapping_quotes_count_once() -> None:
