@@ -33,32 +33,37 @@ _EXAMPLE = "{use: token_f1, weight: 0.7}"
 
 
 def from_config(spec: str | Mapping[str, Any], *, path: str = "rewards") -> Weighted:
-    """The reward that a config describes: a preset's name, or a mapping from names of your choice to parts.
+    """The reward that a config describes: a preset's name, a mapping from names of your choice to parts, or both.
 
     Each part is `{use, weight, task?, parameters...}`. `use` is a built-in name or `module:attribute` for your own
     code (a reward function, a TRL-style batch function, or a class or factory that takes the parameters). `task`
-    keeps the part to the rows of one task. The key `on_error` (`raise` or `abstain`) stands beside the parts.
+    keeps the part to the rows of one task. The key `on_error` (`raise` or `abstain`) stands beside the parts, and so does
+    `preset`: its parts come first, and a part of the same name replaces one and keeps its weight unless it has its own.
     Raises `RewardError` that starts with the config path, e.g. `rewards.accuracy.use`.
 
     >>> reward = from_config({"accuracy": {"use": "exact_match", "weight": 0.9}, "on_error": "abstain"})
     >>> dict(reward.weights), reward.on_error
     ({'accuracy': 0.9}, 'abstain')
+    >>> dict(from_config({"preset": "care", "grounding": {"use": "answer_in_quotes"}}).weights)
+    {'accuracy': 0.7, 'format': 0.1, 'grounding': 0.2}
     >>> from_config({"accuracy": {"use": "token_f", "weight": 1}})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     rewards.errors.RewardError: rewards.accuracy.use: no built-in reward 'token_f'. Did you mean 'token_f1'? There are: ...
     """
-    from rewards.presets import PRESETS
-
     if isinstance(spec, str):
-        if spec not in PRESETS:
-            raise RewardError(f"{path}: no preset {spec!r}. {nearest(spec, PRESETS)}")
-        return PRESETS[spec]()
+        return _preset(spec, path)
     if not isinstance(spec, Mapping):
         raise RewardError(
             f"{path}: is {spec!r:.80}, but must be the name of a preset or a mapping such as accuracy: {_EXAMPLE}."
         )
     on_error = spec.get("on_error", "raise")
-    parts = {name: _part(value, f"{path}.{name}") for name, value in spec.items() if name != "on_error"}
+    preset = spec.get("preset")
+    base = _preset(preset, f"{path}.preset") if isinstance(preset, str) else None
+    apart = ("on_error", "preset") if base else ("on_error",)
+    parts = {} if base is None else {name: (base.weights[name], part) for name, part in base.parts.items()}
+    for name, value in spec.items():
+        if name not in apart:
+            parts[name] = _part(value, f"{path}.{name}", None if base is None else base.weights.get(name))
     for name in parts:
         if not isinstance(name, str):
             raise RewardError(f"{path}: the name {name!r} of a part is not text; put it in quotes.")
@@ -68,9 +73,20 @@ def from_config(spec: str | Mapping[str, Any], *, path: str = "rewards") -> Weig
         raise RewardError(f"{path}: {error}") from error
 
 
-def _part(spec: Any, at: str) -> tuple[float, Any]:
+def _preset(name: str, at: str) -> Weighted:
+    from rewards.presets import PRESETS
+
+    if name not in PRESETS:
+        raise RewardError(f"{at}: no preset {name!r}. {nearest(name, PRESETS)}")
+    return PRESETS[name]()
+
+
+def _part(spec: Any, at: str, weight_without: float | None) -> tuple[float, Any]:
+    """Weight and part; `weight_without` is that of a part that has none of its own."""
     if not isinstance(spec, Mapping):
         raise RewardError(f"{at}: is {spec!r:.80}, but must be a mapping such as {_EXAMPLE}.")
+    if weight_without is not None:
+        spec = {"weight": weight_without, **spec}
     for key in ("use", "weight"):
         if key not in spec:
             raise RewardError(f"{at}: has no {key!r} (it has: {', '.join(map(str, spec))}); write e.g. {_EXAMPLE}.")

@@ -11,7 +11,7 @@ import types
 import pytest
 
 import rewards
-from rewards import RewardError, Sample, for_task, presets, token_f1
+from rewards import RewardError, Sample, answer_in_quotes, for_task, presets, token_f1
 from rewards.config import BUILT_IN, from_config
 
 MODULE = """
@@ -69,6 +69,33 @@ def test_presets_are_the_published_weights():
     assert dict(presets.memory_t1().weights) == {"format": 1.0, "accuracy": 0.6, "evidence": 0.2, "temporal": 0.2}
 
 
+def test_a_preset_with_another_grounding_is_one_line():
+    answers = presets.care(grounding=answer_in_quotes())
+    assert from_config({"preset": "care", "grounding": {"use": "answer_in_quotes"}}) == answers
+    assert list(answers.parts) == ["accuracy", "format", "grounding"]
+    assert answers == presets.care(grounding=(0.2, answer_in_quotes()))
+    spec = {
+        "grounding": {"use": "answer_in_quotes", "weight": 0.1, "min_words": 5},
+        "preset": "care",
+        "on_error": "abstain",
+    }
+    changed = from_config(spec)
+    assert (changed.weights["grounding"], changed.parts["grounding"].min_words, changed.on_error) == (0.1, 5, "abstain")
+    more = from_config({"preset": "memory_t1", "words": {"use": "token_f1", "weight": 0.1}})
+    assert more == presets.memory_t1(words=(0.1, token_f1()))
+
+
+def test_a_part_may_be_called_preset():
+    assert from_config({"preset": {"use": "token_f1", "weight": 1}}) == rewards.weighted(preset=(1, token_f1()))
+
+
+def test_a_further_part_of_a_preset_needs_a_weight():
+    with pytest.raises(
+        RewardError, match=r"part 'groundin': the preset care has no such part.*Did you mean 'grounding'"
+    ):
+        presets.care(groundin=answer_in_quotes())
+
+
 def test_a_config_equals_the_same_reward_in_python():
     spec = {"accuracy": {"use": "token_f1", "weight": 0.7}, "on_error": "abstain"}
     assert from_config(spec) == rewards.weighted(on_error="abstain", accuracy=(0.7, token_f1()))
@@ -105,6 +132,9 @@ def test_user_code_pickles_into_another_process(my_lab):
     ("spec", "message"),
     [
         ("car", r"^rewards: no preset 'car'\. Did you mean 'care'\? There are: care, memory_t1\.$"),
+        ({"preset": "car"}, r"^rewards\.preset: no preset 'car'\. Did you mean 'care'"),
+        ({"preset": "care", "extra": {"use": "token_f1"}}, r"^rewards\.extra: has no 'weight'"),
+        ({"preset": "care", "grounding": {"weight": 1}}, r"^rewards\.grounding: has no 'use'"),
         (["care"], r"^rewards: is \['care'\]"),
         ({}, "^rewards: no parts given"),
         ({"a": "token_f1"}, r"^rewards\.a: is 'token_f1', but must be a mapping such as \{use: token_f1"),
