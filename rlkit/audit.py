@@ -27,6 +27,7 @@ from rlkit.auditing.run import Row, audit
 from rlkit.config import Config, load_config
 from rlkit.errors import ConfigError, RlkitError, nearest
 from rlkit.score import load_reward
+from rlkit.training.support import with_start_model
 from rlkit.yaml_files import read_yaml_file
 
 SOURCE_ROWS = 200  # of each source: every row is tried with dozens of completions
@@ -127,7 +128,9 @@ def _reward_and_config(args: argparse.Namespace) -> tuple[Weighted, Config | Non
     config = load_config(path, args.overrides)
     if config.rewards is None:
         raise ConfigError(f"{path}: method {config.method} has no rewards: to audit; name a config of method grpo.")
-    return from_config(config.to_dict()["rewards"], path=f"{path}: rewards"), config
+    reward = from_config(config.to_dict()["rewards"], path=f"{path}: rewards")
+    model = config.model.get("model_name_or_path")  # asked by parts that judge quotes with the start model
+    return with_start_model(reward, str(model), config.prompt.system) if model else reward, config
 
 
 def _list(config: str, own: Sequence[Any], as_json: bool) -> None:
