@@ -155,7 +155,7 @@ def test_each_part_of_the_prompts_has_a_seed_of_its_own(config, monkeypatch):
     assert all(len(set(group)) == 1 for group in groups)
     assert len(set(seeds)) == PROMPTS
     ASKED.clear()
-    run("train.seed=6")
+    run(f"train.seed={5 + GROUP}")
     assert not {sampling["seed"] for sampling, _ in ASKED} & set(seeds)
     monkeypatch.setattr(rejection, "PROMPTS_AT_A_TIME", 4)
     assert run() == in_parts  # here the script decides alone, so that parts change nothing
