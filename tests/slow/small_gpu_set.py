@@ -36,9 +36,9 @@ def write_small(folder: Path) -> Path:
 
 def small(values: dict[str, Any]) -> dict[str, Any]:
     """One of the set's files in miniature."""
-    for key in ("sources", "data"):
+    for key, rows in (("sources", 6), ("data", 2)):
         if key in values:
-            values[key] = {name: source(spec) for name, spec in values[key].items()}
+            values[key] = {name: source(spec, rows) for name, spec in values[key].items()}
     if "max_new_tokens" in values:
         values["max_new_tokens"] = 8
     if "variants" in values:
@@ -64,16 +64,16 @@ def small(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def source(spec: Mapping[str, Any]) -> dict[str, Any]:
+def source(spec: Mapping[str, Any], rows: int) -> dict[str, Any]:
     """A source with a handful of rows, of the files that are here."""
     made = dict(spec)
     if "path" in made:
-        made |= {"path": str(FILES[made["format"]].resolve()), "limit": 12}
+        made |= {"path": str(FILES[made["format"]].resolve()), "limit": rows}
     for key in ("of", "with"):
         if key in made:
-            made[key] = source(made[key])
+            made[key] = source(made[key], 12)
     if "rows" in made:
-        made["rows"] = 6
+        made["rows"] = rows
     if "words" in made:
         made["words"] = [20, 200] if isinstance(made["words"], list) else 400
     return made

@@ -62,6 +62,15 @@ def test_only_completions_are_labelled(tmp_path: Path, layout: Any, mode: str) -
     assert len(found) == (12 if "max_steps" in MODES[mode] else 24)
 
 
+def test_a_row_is_learned_whole_where_the_config_says_so(tmp_path: Path) -> None:
+    """For a base model: prompts count as completions do, but for the first token of each row, which nothing predicts."""
+    trainer, _ = trainer_of(tmp_path, qwen2(), **MODES["packed"], completion_only_loss=False)
+    batch = next(iter(trainer.get_train_dataloader()))
+    left_out = batch["labels"] == -100
+    assert left_out.sum() == (batch["position_ids"] == 0).sum() > 4
+    assert batch["input_ids"][~left_out].equal(batch["labels"][~left_out])
+
+
 def test_packing_changes_no_loss(tmp_path: Path) -> None:
     """Rows in one sequence do not see one another: loss and gradients are those of the padded batch."""
     import torch
