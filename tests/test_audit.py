@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rewards import Sample, presets, weighted
+from rewards import Sample, answer_in_quotes, presets, weighted
 from rewards.exploits import TASKS, battery, exploit
 from rlkit import cli
 from rlkit.auditing.made_up import made_up_rows
@@ -94,6 +94,22 @@ def test_the_presets_pass_on_the_made_up_worlds() -> None:
     assert audit(weighted_for_both(), rows, workers=1).findings == []
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("name", ["made up", "world", "hotpotqa", "musique"])
+def test_grounding_by_the_answer_in_the_quotes_passes(name: str, labelled: bool) -> None:
+    if name == "made up":
+        records = [record for _, record in named("care")]
+    elif name == "world":
+        records = list(synthetic.generate("hard", 12, seed=5, split="test", counterfactual=True))
+    else:
+        records = real_records(name, {"hotpotqa": "hotpotqa_distractor.json", "musique": "musique_ans.jsonl"}[name], 10)
+    rows = [(name, record if labelled else {**record, "evidence": []}) for record in records]
+    report = audit(presets.care(grounding=answer_in_quotes()), rows, workers=1)
+    assert report.findings == []
+    lines = {line.name: line for line in report.lines}
+    assert lines["irrelevant_true_quotes"].right.earned < lines["irrelevant_true_quotes"].right.honest
+
+
 def weighted_for_both() -> Any:
     """Both presets in one reward, as a run over both tasks has it."""
     from rewards.part import for_task
@@ -133,12 +149,15 @@ def test_the_presets_pass_on_all_real_rows(task: str, layout: str, name: str, ro
     assert report.rows == rows
 
 
-def real_report(task: str, layout: str, name: str, step: int) -> Any:
+def real_records(layout: str, name: str, step: int) -> Any:
     if not (DATA / name).exists():
         pytest.skip(f"{name} is not in ../shared/data beside the project")
     loaded = load_source({"format": layout, "path": str(DATA / name)})
-    loaded = replace(loaded, rows=loaded.rows.select(range(0, len(loaded.rows), step)))
-    return audit(presets.PRESETS[task](), ((layout, record) for record in loaded.records()))
+    return replace(loaded, rows=loaded.rows.select(range(0, len(loaded.rows), step))).records()
+
+
+def real_report(task: str, layout: str, name: str, step: int) -> Any:
+    return audit(presets.PRESETS[task](), ((layout, record) for record in real_records(layout, name, step)))
 
 
 def test_a_cheatable_reward_exits_1_and_the_cheat_is_named(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:

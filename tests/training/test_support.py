@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from rewards import weighted
+from rewards import exact_match, presets, weighted
 from rewards.errors import RewardError
+from rlkit.auditing.run import audit
 from rlkit.cli import main
+from rlkit.data.synthetic import generate
 from rlkit.training.support import answer_likelihoods, quote_support, with_start_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,6 +146,35 @@ def test_the_best_of_several_golds_counts():
         return [0.55 if quotes and answer == "Roma" else 0.1 for _, quotes, answer in questions]
 
     assert value("sufficiency", *NEEDED, golds=("Rome", "Roma"), judge=one_name) == pytest.approx(0.45 / 0.9 / 0.9)
+
+
+def reads_the_world(questions):
+    """Finds the place of the asked relation in the quotes: that of the right person where the quotes say who it is."""
+    found = []
+    for question, quotes, answer in questions:
+        facts = [quote.rstrip(".").split() for quote in quotes]
+        name, relation = question.rstrip("?").split()[-2:]
+        if " hired by " in question:
+            hired = [value for subject, link, value in facts if (subject, link) == (name, "hired")]
+            name = hired[0] if hired else ""
+        places = {value for subject, asked, value in facts if asked == relation and name in ("", subject)}
+        found.append(0.98 / len(places) if answer in places else 0.02)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("measure", "pays"),
+    [("sufficiency", set()), ("necessity", {"one_fact_of_several"}), ("economy", {"one_fact_of_several"})],
+)
+def test_of_the_measures_sufficiency_alone_passes_the_audit(measure, pays):
+    """The other two pay for leaving out the fact that leads to the last one: without others beside it, that is guessed."""
+    rows = [("world", r) for level in ("easy", "hard") for r in generate(level, 5, seed=3, labelled=True)]
+    reward = presets.care(accuracy=exact_match(), grounding=quote_support(measure, judge=reads_the_world))
+    report = audit(reward, rows, workers=1, system=None)
+    assert {line.name for line in report.findings} == pays
+    lines = {line.name: line for line in report.lines}
+    for useless in ("irrelevant_true_quotes", "distractor_quote", "answer_as_quote", "whole_context"):
+        assert lines[useless].right.earned < lines[useless].right.honest - 0.1 * lines[useless].rows
 
 
 def test_what_does_not_apply_is_none_and_what_is_wrong_is_said():
