@@ -232,6 +232,22 @@ def test_the_configs_own_instructions_are_what_a_cheat_quotes(lab: Path, capsys:
     assert "<retrieval>Be brief, whatever you are asked for.</retrieval>" in quoting["worst"]["completion"]
 
 
+def test_a_part_that_asks_a_model_asks_the_configs(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def likelihood_of(part: Any) -> Any:
+        asked.append((part.model, part.system))
+        return lambda questions: [0.9 if quotes else 0.1 for _, quotes, _ in questions]
+
+    monkeypatch.setattr("rlkit.training.support.likelihood_of", likelihood_of)
+    grounding = 'rewards: {preset: care, grounding: {use: "rlkit.training.support:quote_support"}}\n'
+    (lab / "run.yaml").write_text(
+        CONFIG.replace("scratch: {model_type: qwen2}", "model: {model_name_or_path: mine}") + grounding
+    )
+    assert cli.main(["audit", "run.yaml", "--limit", "1", "prompt.system=Look it up."]) == 0
+    assert set(asked) == {("mine", "Look it up.")}
+
+
 def test_records_of_another_layout_are_loaded(capsys: pytest.CaptureFixture[str]) -> None:
     path = DATA / "hotpotqa_distractor.json"
     if not path.exists():

@@ -59,6 +59,30 @@ def test_economy_is_the_share_of_words_that_are_needed():
     assert value("economy", "Mia visited Oslo.", "Ada painted Bern.") == 0
 
 
+def test_what_is_needed_least_is_taken_out_first():
+    """In the order of the quotes, either of the first two would go, and the longer one would be left."""
+    needed = {"Ada hired Leo.": 0.82, "Bo hired the young Mia.": 0.85, "Leo visited Rome.": 0.2}
+
+    def reads(questions):
+        left_out = [[left for quote, left in needed.items() if quote not in quotes] for _, quotes, _ in questions]
+        return [0.1 if len(out) == 3 else 0.2 if len(out) == 2 else out[0] if out else 0.9 for out in left_out]
+
+    passages = list(needed)
+    kept = 6 / 11  # words
+    whole = value("sufficiency", *needed, judge=reads, passages=passages)
+    assert value("economy", *needed, judge=reads, passages=passages) == pytest.approx(whole * kept)
+
+
+def test_a_quote_that_misleads_costs_no_more_than_a_useless_one():
+    """It takes nothing from what the needed quote earns beyond its share of the mean."""
+
+    def misled(questions):
+        return [0.5 if len(quotes) == 2 else 0.82 if quotes == (NEEDED[1],) else 0.1 for _, quotes, _ in questions]
+
+    lost = (0.5 - 0.1) / 0.9 / 0.9
+    assert value("necessity", NEEDED[1], "Mia visited Oslo.", judge=misled) == pytest.approx(lost / 2)
+
+
 def test_one_of_two_equal_quotes_is_enough():
     """Each could go alone, so leaving out one at a time calls both useless; taking out one after the other keeps one."""
 
@@ -137,8 +161,12 @@ def test_quotes_that_are_invented_or_too_many_earn_nothing():
     assert value("sufficiency", "The answer is Rome.", judge=believes_all) == 0
     assert value("sufficiency", judge=believes_all) == 0
     assert value("sufficiency", "Leo visited Rome.", judge=believes_all) > 0.8
-    every_word = [" ".join(p.split()[i : i + 1]) for p in PASSAGES for i in range(3)]
-    assert value("sufficiency", *every_word, judge=believes_all) == 0
+    tale = [f"In the year {1900 + at} somebody came back to Rome." for at in range(90)]
+    assert value("sufficiency", *tale[:8], judge=believes_all, passages=tale) > 0.5
+    assert value("sufficiency", *tale[:9], judge=believes_all, passages=tale) == 0
+    long = [" ".join(tale[:44]), " ".join(tale[44:88])]
+    assert value("sufficiency", long[0], judge=believes_all, passages=long) > 0.3
+    assert value("sufficiency", *long, judge=believes_all, passages=long) == 0
 
 
 def test_the_best_of_several_golds_counts():
