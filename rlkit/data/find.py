@@ -59,20 +59,24 @@ def parse_source(
     """
     if not isinstance(spec, Mapping):
         raise ConfigError(f"{where}: {spec!r:.60} is no source; write {{format: ..., path: ...}}.")
+    format = spec.get("format")  # first of all: it decides which other keys there are
+    if format is None:
+        raise ConfigError(f"{where}.format: missing; a source needs a format and a path.")
+    if not isinstance(format, str):
+        raise ConfigError(f"{where}.format: {format!r} is no text; put it in quotes.")
+    if format not in formats:
+        raise ConfigError(
+            f"{where}.format: {format!r} is unknown; there are {', '.join(formats)}.{nearest(format, formats)}"
+        )
     keys = [item.name for item in fields(Source) if item.name != "files"] + list(file_keys)
     for key in spec:
         if key not in keys:
             raise ConfigError(f"{where}.{key}: no such key; there are {', '.join(keys)}.{nearest(str(key), keys)}")
-    for key in ("format", "path"):
-        if spec.get(key) is None:
-            raise ConfigError(f"{where}.{key}: missing; a source needs a format and a path.")
-    for key in ("format", "path", "subset", "split", "revision", *file_keys):
+    if spec.get("path") is None:
+        raise ConfigError(f"{where}.path: missing; a source needs a format and a path.")
+    for key in ("path", "subset", "split", "revision", *file_keys):
         if not isinstance(spec.get(key), str | None):
             raise ConfigError(f"{where}.{key}: {spec[key]!r} is no text; put it in quotes.")
-    if spec["format"] not in formats:
-        raise ConfigError(
-            f"{where}.format: {spec['format']!r} is unknown; there are {', '.join(formats)}.{nearest(spec['format'], formats)}"
-        )
     limit = spec.get("limit")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise ConfigError(f"{where}.limit: {limit!r} must be a whole number of at least 1; leave it out for all rows.")

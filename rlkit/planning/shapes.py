@@ -160,11 +160,17 @@ def _named(name: str, where: str, build: bool) -> Shape:
     cached = _cached(name)
     if cached is not None:
         return read_shape(json.loads(cached.read_text(encoding="utf-8")), name, where, build)
+    hint = nearest(name, known_shapes()) or nearest(_model_name(name), map(_model_name, known_shapes()))
     raise ConfigError(
         f"{where}: is no folder with a config.json on this machine, not in its hub cache and not in the table of shapes, so "
         f"its parameters cannot be counted (nothing is downloaded); give --shape with a model of the same shape, a folder or a "
-        f"config.json.{nearest(name, known_shapes())} In the table: {', '.join(known_shapes())}."
+        f"config.json.{hint} In the table: {', '.join(known_shapes())}."
     )
+
+
+def _model_name(name: str) -> str:
+    """Without the account on the hub, which is easily left out."""
+    return name.rpartition("/")[2]
 
 
 def _cached(name: str) -> Path | None:

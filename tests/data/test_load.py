@@ -209,6 +209,9 @@ def test_a_hub_data_set_that_cannot_be_had_says_so_and_names_the_file_that_is_no
         ({"format": "records", "path": "x", "limit": 0}, r"^s\.limit: 0 must be a whole number of at least 1"),
         ({"format": "records", "path": "x", "limit": True}, r"^s\.limit: True must be"),
         ({"format": "records", "path": "x", "where": [1]}, r"^s\.where: \[1\] must map measures to ranges"),
+        ({"format": "sythetic", "level": "hard"}, r"^s\.format: 'sythetic' is unknown; .* Did you mean 'synthetic'\?"),
+        ({"path": "x.json", "level": 1}, r"^s\.format: missing"),
+        ({"format": 7}, r"^s\.format: 7 is no text"),
         ({"format": "records", "path": 7}, r"^s\.path: 7 is no text"),
     ],
 )
