@@ -119,6 +119,8 @@ def test_a_model_that_is_nowhere_names_the_ways_out() -> None:
     ):
         shape_of(given)
     assert shape_of(given, "Qwen/Qwen2.5-7B-Instruct").parameters == 7_615_616_512
+    with pytest.raises(ConfigError, match=r"Did you mean 'Qwen2.5-3B-Instruct'\? In the table: Qwen/Qwen2.5"):
+        shape_of(given, "Qwen2.5-3")
 
 
 @pytest.mark.parametrize(
