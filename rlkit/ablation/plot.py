@@ -24,14 +24,19 @@ PAPER, INK, GRID = ("#ffffff", "#0d1117"), ("#24292f", "#e6edf3"), ("#d0d7de", "
 DOT, UP, DOWN, OPEN = ("#6e7781", "#9198a1"), ("#0969da", "#58a6ff"), ("#bc4c00", "#f0883e"), ("#8c959f", "#768390")
 NAMES_INCHES, PANEL_INCHES, ROW_INCHES, FRAME_INCHES, TITLE_INCHES = 2.5, 2.0, 0.2, 0.75, 0.6
 
-KEY = "Above: each seed a dot, their mean a bar. Below: differences with 95 % intervals, filled and coloured where they exclude zero."
+CURVE_INCHES, CURVES_A_ROW = 1.0, 4
+
+KEY = (
+    "Each seed a dot, their mean a bar. Differences with 95 % intervals, filled and coloured where they exclude zero. At the "
+    "bottom the reward that each training had, a line a seed."
+)
 
 Block = tuple[list[str], list[Figure], Callable[["Axes", list[str], Figure], None]]
 
 
 def plot(results: Results, metrics: Sequence[str]) -> str:
     """The picture in the named metrics: above, each variant's mean (bar) and seeds (dots); below, differences with 95 %
-    intervals, coloured where they exclude zero. A column for each part of the suite.
+    intervals, coloured where they exclude zero; a column for each part of the suite. At the bottom every training's reward.
 
     Raises `ConfigError` where matplotlib is missing.
     """
@@ -48,9 +53,11 @@ def plot(results: Results, metrics: Sequence[str]) -> str:
         blocks.append((list(dict.fromkeys(one.variant for one in found)), figures, partial(_variants, found)))
         if held:
             blocks.append((list(dict.fromkeys(one.name for one in held)), figures, partial(_differences, held)))
+    trained = list(dict.fromkeys(run.stage for run in results.runs if run.curve))
+    rows_of_curves = -(-len(trained) // CURVES_A_ROW)
     heights = [len(names) * ROW_INCHES + FRAME_INCHES for names, _, _ in blocks]
     width = NAMES_INCHES + PANEL_INCHES * max(len(figures) for _, figures, _ in blocks)
-    height = TITLE_INCHES + sum(heights)
+    height = TITLE_INCHES + sum(heights) + rows_of_curves * (CURVE_INCHES + FRAME_INCHES)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_style())
@@ -66,6 +73,17 @@ def plot(results: Results, metrics: Sequence[str]) -> str:
                 axes = canvas.add_axes(box)
                 _frame(axes, names if at == 0 else [""] * len(names), label(figure))
                 draw(axes, names, figure)
+        highest = max((reward for run in results.runs for _, reward in run.curve), default=1.0)
+        lowest = min((reward for run in results.runs for _, reward in run.curve), default=0.0)
+        across = (width - NAMES_INCHES) / CURVES_A_ROW
+        for at, name in enumerate(trained):
+            row, column = divmod(at, CURVES_A_ROW)
+            bottom = (rows_of_curves - 1 - row) * (CURVE_INCHES + FRAME_INCHES) + 0.4
+            left = NAMES_INCHES + column * across
+            box = (left / width, bottom / height, (across - 0.4) / width, CURVE_INCHES / height)
+            axes = canvas.add_axes(box)
+            _curves(axes, [run.curve for run in results.runs if run.stage == name], f"{name}: reward")
+            axes.set_ylim(lowest, highest)
         file = io.StringIO()
         canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return _described(file.getvalue(), results.title, _words(results, metrics))
@@ -106,6 +124,18 @@ def _differences(held: Sequence[Effect], axes: Axes, names: Sequence[str], figur
         # Filled or not says the same as the colour, for those who see it otherwise.
         inside = colour if one.claimed else PAPER[0]
         axes.plot([one.difference], [row], "o", color=colour, markersize=4.5, markerfacecolor=inside)
+
+
+def _curves(axes: Axes, curves: Sequence[Sequence[tuple[int, float]]], title: str) -> None:
+    axes.set_title(title, size=8, loc="left", pad=3)
+    axes.set_facecolor(PAPER[0])
+    axes.grid(True, linewidth=0.5)
+    axes.tick_params(length=0)
+    axes.locator_params(nbins=4)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    for curve in curves:
+        axes.plot([step for step, _ in curve], [reward for _, reward in curve], color=DOT[0], linewidth=0.9)
 
 
 def _words(results: Results, metrics: Sequence[str]) -> str:

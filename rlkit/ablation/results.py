@@ -43,7 +43,8 @@ class Run:
     """One stage of one seed: each figure of its model with the count of questions behind it, seconds, and what went wrong.
 
     `seconds` has `made` and `evaluated`, as far as these have ended. `failures` are words for readers, one each;
-    `alarms` those of the training, as `kind at step N`.
+    `alarms` those of the training, as `kind at step N`. `curve` is the reward at each logged step, `reward_share` the
+    share of a step's time that went into rewards, on average; a training without rewards has neither.
     """
 
     stage: str
@@ -53,6 +54,8 @@ class Run:
     seconds: Mapping[str, float] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
+    curve: tuple[tuple[int, float], ...] = ()
+    reward_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,8 @@ def as_data(results: Results) -> dict[str, Any]:
                 "seconds": dict(run.seconds),
                 "failures": list(run.failures),
                 "alarms": list(run.alarms),
+                "reward_share": run.reward_share,
+                "curve": [list(point) for point in run.curve],
                 "values": [run.figures.get(figure) for figure in figures],
                 "counts": [run.counts.get(figure) for figure in figures],
             }
@@ -196,7 +201,9 @@ def _load(path: Path) -> Results:
                 for key in ("values", "counts")
             )
             failures, alarms = tuple(one["failures"]), tuple(one["alarms"])
-            runs.append(Run(one["stage"], one["seed"], values, counts, one["seconds"], failures, alarms))
+            curve = tuple((step, reward) for step, reward in one["curve"])
+            told = (failures, alarms, curve, one["reward_share"])
+            runs.append(Run(one["stage"], one["seed"], values, counts, one["seconds"], *told))
         found = Results(data["settings"], tuple(data["commands"]), tuple(data["versions"]), tuple(runs))
         _ = found.title, found.stages, found.differences, found.headlines  # told of here, not in the middle of a table
         return found
@@ -241,12 +248,17 @@ def _run(ablation: Ablation, seed: int, stage: Stage) -> tuple[Run, list[Mapping
             figure = Figure(cell["suite"], cell["subset"], cell["context"], cell["metric"])
             figures[figure], counts[figure] = round(cell["mean"], DIGITS), cell["n"]
     alarms: list[str] = []
+    steps = list(read_lines(folder / "metrics.jsonl")) if stage.config is not None else []
     if stage.config is not None:
         rewards = ablation.config(seed, stage.name).to_dict().get("rewards")
         span = Scale.of(rewards_from_config(rewards)).span if rewards else 0.0
-        failures += what_went_wrong(list(read_lines(folder / "metrics.jsonl")), span)
+        failures += what_went_wrong(steps, span)
         alarms = [f"{one['kind']} at step {one['step']}" for one in read_lines(folder / "alarms.jsonl")]
-    return Run(stage.name, seed, figures, counts, seconds, tuple(failures), tuple(alarms)), versions
+    curve = tuple((one["step"], round(one["reward"], 4)) for one in steps if math.isfinite(one.get("reward", math.nan)))
+    shares = [one["time/rewards_share"] for one in steps if "time/rewards_share" in one]
+    share = round(math.fsum(shares) / len(shares), 4) if shares else None
+    told = (seconds, tuple(failures), tuple(alarms), curve, share)
+    return Run(stage.name, seed, figures, counts, *told), versions
 
 
 def what_went_wrong(steps: Sequence[Mapping[str, Any]], span: float) -> list[str]:

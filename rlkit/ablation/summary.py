@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rlkit.ablation.results import Figure, Results
+from rlkit.ablation.results import DIGITS, Figure, Results
 from rlkit.errors import ConfigError
 
 LEVEL = 0.95
@@ -149,6 +149,12 @@ def seconds(results: Results) -> dict[str, float]:
     return {name: round(statistics.fmean(each), 1) for name, each in taken.items() if each}
 
 
+def reward_shares(results: Results) -> dict[str, float]:
+    """The share of a step's time that each stage spent in rewards, the mean over its seeds."""
+    shares = {name: [run.reward_share for run in results.runs if run.stage == name and run.reward_share is not None] for name in results.stages}  # fmt: skip
+    return {name: statistics.fmean(each) for name, each in shares.items() if each}
+
+
 def as_data(results: Results) -> dict[str, Any]:
     """What follows from the single figures, as plain values."""
     found = [{**_plain(one), "claimed": one.claimed} for one in effects(results)]
@@ -167,9 +173,9 @@ def _figures(results: Results, variants: Iterable[str]) -> list[Figure]:
 
 
 def _plain(one: Mean | Effect | Loss) -> dict[str, Any]:
-    """Without what stands among the single figures: every seed's value."""
-    values = {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(one).items()}
-    told = {**values, "figure": list(one.figure)}
-    return {key: value for key, value in told.items() if key != "by_seed"} | (
-        {} if isinstance(one, Loss) else {"seeds": len(one.by_seed)}
-    )
+    """Plain values on one level, with the count of seeds in place of every seed's value."""
+    told = {**asdict(one), **one.figure._asdict()}
+    if not isinstance(one, Loss):
+        told["seeds"] = len(one.by_seed)
+    rounded = {key: round(value, DIGITS) if isinstance(value, float) else value for key, value in told.items()}
+    return {key: value for key, value in rounded.items() if key not in ("figure", "by_seed")}

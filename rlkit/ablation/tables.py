@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from rlkit.ablation.results import Figure, Results
-from rlkit.ablation.summary import effects, losses, means, missing, seconds
+from rlkit.ablation.summary import effects, losses, means, missing, reward_shares, seconds
 from rlkit.evaluation.tables import Table
 
 
@@ -25,7 +25,7 @@ def mean_table(results: Results, metrics: Collection[str]) -> Table:
     found = [one for one in means(results) if one.figure.metric in metrics]
     columns = list(dict.fromkeys(one.figure for one in found))
     cells = {(one.variant, one.figure): one for one in found}
-    took = seconds(results)
+    took, shares = seconds(results), reward_shares(results)
     body = []
     for variant in dict.fromkeys(one.variant for one in found):
         row = [cells.get((variant, column)) for column in columns]
@@ -33,7 +33,11 @@ def mean_table(results: Results, metrics: Collection[str]) -> Table:
         texts = [
             "-" if one is None else f"{one.mean:.3f}" + ("" if one.sd is None else f" ±{one.sd:.3f}") for one in row
         ]
-        body.append((variant, str(runs), *texts, f"{took[variant]:.0f}" if variant in took else "-"))
+        costs = (
+            f"{took[variant]:.0f}" if variant in took else "-",
+            f"{shares[variant]:.1%}" if variant in shares else "-",
+        )
+        body.append((variant, str(runs), *texts, *costs))
     seeds = ", ".join(map(str, results.seeds))
     counts = sorted({run.counts[column] for run in results.runs for column in columns if column in run.counts})
     notes = [
@@ -43,7 +47,7 @@ def mean_table(results: Results, metrics: Collection[str]) -> Table:
     lacking = missing(results)
     for seed in dict.fromkeys(seed for _, seed in lacking):
         notes.append(f"not measured, seed {seed}: {', '.join(name for name, other in lacking if other == seed)}")
-    return _table(results.title, ("variant", "seeds", *map(label, columns), "seconds"), body, 1, notes)
+    return _table(results.title, ("variant", "seeds", *map(label, columns), "seconds", "in rewards"), body, 1, notes)
 
 
 def effect_table(results: Results, metrics: Collection[str]) -> Table:

@@ -19,6 +19,7 @@ from rlkit.ablation.plot import plot
 from rlkit.ablation.results import Figure, load, read, what_went_wrong
 from rlkit.ablation.settings import load_ablation
 from rlkit.ablation.summary import effects
+from rlkit.ablation.tables import mean_table
 from rlkit.cli import main
 from rlkit.errors import ConfigError, DataError
 
@@ -108,6 +109,31 @@ def test_folders_tell_figures_counts_seconds_and_versions(mine):
     assert [effect.difference for effect in effects(results) if effect.figure == em] == [-0.625]
 
 
+def test_each_training_shows_its_reward_and_what_it_cost(mine):
+    steps = [
+        {"step": 5, "reward": 0.25, "time/rewards_share": 0.01},
+        {"step": 10, "reward": float("nan")},
+        {"step": 15, "reward": 0.51239, "time/rewards_share": 0.04},
+        {"train_runtime": 3.0, "step": 15},
+    ]
+    before = plot(read(mine, ""), ["em"])
+    for seed in (1, 2):
+        mine.folder(seed, "full").mkdir(parents=True, exist_ok=True)
+        lines(mine.folder(seed, "full") / "metrics.jsonl", steps)
+    results = read(mine, "")
+    runs = results.by_run
+    assert (runs["full", 1].curve, runs["full", 1].reward_share) == (((5, 0.25), (15, 0.5124)), 0.025)
+    assert (runs["bare", 1].curve, runs["bare", 1].reward_share) == ((), None)
+    assert load([results_file(results, "all.json")]) == results
+    body = {row[0]: row[-1] for row in mean_table(results, ["em"]).body}
+    assert body == {"full": "2.5%", "bare": "-"}
+    picture = plot(results, ["em"])
+    assert "full: reward" in picture
+    assert "full: reward" not in before
+    assert "bare: reward" not in picture
+    assert picture.count("stroke-width: 0.9") == 2, "a line a seed"
+
+
 def test_an_evaluation_that_is_not_done_has_no_figures(mine):
     folder = evaluation_folder(mine, 2, "bare")
     folder.with_name(f"{folder.name}.done.json").unlink()
@@ -130,7 +156,8 @@ def test_files_of_parts_say_what_the_folders_say(mine, capsys):
     assert sorted(kept) == ["plot.svg", "results.json", "table.md"]
     assert kept == again
     data = json.loads(kept["results.json"])
-    assert {one["seeds"] for one in data["effects"]} == {2}
+    told = {one["metric"]: one for one in data["effects"] if one["subset"] == "rows"}["em"]
+    assert (told["variant"], told["against"], told["difference"], told["seeds"]) == ("bare", "full", -0.625, 2)
     assert max(map(len, kept["results.json"].splitlines())) < 400  # a line a run, for whoever reads what changed
 
 
