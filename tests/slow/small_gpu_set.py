@@ -42,9 +42,10 @@ def small(values: dict[str, Any]) -> dict[str, Any]:
     if "max_new_tokens" in values:
         values["max_new_tokens"] = 8
     if "variants" in values:
-        values["before"].pop("answers")  # a model that knows nothing has no right answers to keep
-        values["variants"].pop("rejection_sft")
-        values["differences"] = {k: v for k, v in values["differences"].items() if "rejection_sft" not in v}
+        values["before"].pop("answers", None)  # a model that knows nothing has no right answers to keep
+        values["variants"].pop("rejection_sft", None)
+        pairs = values.get("differences", {})
+        values["differences"] = {name: pair for name, pair in pairs.items() if "rejection_sft" not in pair}
     if "scratch" in values:
         values["scratch"] |= {**SHAPE, "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 8192}
     if "train" in values:
