@@ -57,7 +57,7 @@ class answer_in_quotes(quotes_in_context):
 
 
 def told_golds(sample: Sample) -> tuple[str, ...]:
-    """The golds, folded, that a quote can hold: they say something and stand in the evidence, or in the passages if none is labelled.
+    """The golds, folded, that a quote can hold: they say something, and stand in the evidence or, if none is, the passages.
 
     >>> told_golds(Sample(golds=["4", "four", "both"], context=["Four bridges, both old."]))
     ('four',)

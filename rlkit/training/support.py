@@ -49,6 +49,9 @@ class quote_support:
     quotes that say nothing and quoting too much cost the same in every grounding part. Quotes of one place are one quote,
     and one that holds nothing but a gold is not read to the model, which would find the answer in any such list.
 
+    As a reward take sufficiency: the other two pay for leaving out a fact that leads to another, which the model guesses
+    without (docs/audit.md).
+
     More than 8 spans or 400 words earn 0. Applies to rows of task `care` with passages. `model` is the frozen model's folder
     or hub name; a training run fills in the one that it starts from. `system` is the prompt's system message as in a
     config. `batch_size` prompts are read at a time.
