@@ -28,7 +28,7 @@ def test_two_variants_of_the_set_in_miniature(tmp_path: Path) -> None:
     logs = "".join(path.read_text()[-2000:] for path in out.rglob("*.log"))
     assert done.returncode == 0, done.stderr[-2000:] + logs
     results = json.loads((out / "results.json").read_text())
-    measured = {(one["variant"], one["figure"]["subset"]) for one in results["means"]}
+    measured = {(one["variant"], one["subset"]) for one in results["means"]}
     assert {variant for variant, _ in measured} == {"base", "sft", "verbatim", "sufficiency"}
     assert {subset for _, subset in measured} >= {"changed_long", "hotpotqa_long", "musique"}
     base = json.loads((out / "seed3" / "base" / "model" / "config.json").read_text())
