@@ -88,7 +88,7 @@ def test_commands_parse_and_name_real_files(page: Path, monkeypatch: pytest.Monk
         parser = argparse.ArgumentParser(exit_on_error=False)
         module.add_arguments(parser)
         args = parser.parse_args(words[1:])
-        if getattr(args, "config", "").startswith("configs/ablate/"):
+        if words[0] == "ablate" and args.config.startswith("configs/"):
             load_ablation(Path(args.config))
         elif getattr(args, "config", "").startswith("configs/"):
             load_config(args.config, args.overrides)
