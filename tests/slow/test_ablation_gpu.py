@@ -23,7 +23,7 @@ def test_two_variants_of_the_set_in_miniature(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "rlkit", "ablate", str(small / "care.yaml"), f"output_dir={out}", "--seeds", "3"]
     done = subprocess.run(
         [*command, "--only", "verbatim", "sufficiency", "--jobs", "2"],
-        cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=600,
+        cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     logs = "".join(path.read_text()[-2000:] for path in out.rglob("*.log"))
     assert done.returncode == 0, done.stderr[-2000:] + logs
