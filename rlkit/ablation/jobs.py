@@ -110,6 +110,9 @@ def _making(ablation: Ablation, seed: int, stage: Stage) -> Job:
         command += [] if stage.steps is None else ["--steps", str(stage.steps)]
         command += ["--out", str(folder)]
         settings = {"world": stage.world, "steps": stage.steps, "seed": number}
+        if stage.hidden_size is not None:
+            command += ["--hidden-size", str(stage.hidden_size)]
+            settings["hidden_size"] = stage.hidden_size
     elif stage.sample is not None:
         assert stage.start is not None
         rows = ablation.data_seed(seed, stage.name)

@@ -18,6 +18,7 @@ from rlkit.errors import ConfigError, nearest
 from rlkit.evaluation.settings import Settings, chosen_suites, load_settings
 from rlkit.evaluation.suite import Suite
 from rlkit.plain import frozen, plain
+from rlkit.quickstart.world import HEAD_SIZE
 from rlkit.yaml_files import override, read_yaml_file
 
 SEEDS_APART = (
@@ -31,9 +32,9 @@ _KINDS = ("world", "sample", "config")
 class Stage:
     """One model, or one set of rows, that is made once for every seed.
 
-    Exactly one of these says what is done: `world` trains the quickstart's base model of that task, for `steps` steps;
-    `sample` lets the model `start` answer the training prompts of that GRPO config and keeps right answers as rows for
-    SFT; `config` is trained from `start`, on the rows of the stage `rows` where it names one, with `set` (dotted keys)
+    Exactly one of these says what is done: `world` trains the quickstart's base model of that task, for `steps` steps,
+    `hidden_size` wide (a multiple of 32; 128 makes 0.4 million parameters, 384 makes 3 million); `sample` lets the model
+    `start` answer the training prompts of that GRPO config and keeps right answers as rows for SFT; `config` is trained from `start`, on the rows of the stage `rows` where it names one, with `set` (dotted keys)
     changed.
     """
 
@@ -44,6 +45,7 @@ class Stage:
     start: str | None = None
     rows: str | None = None
     steps: int | None = None
+    hidden_size: int | None = None
     set: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -222,7 +224,9 @@ def _stage(name: str, spec: Any, common: Mapping[str, Any], where: str) -> Stage
         raise ConfigError(
             f"{where}.set: is {changes!r:.80}, but must map dotted keys to values, e.g. train.beta: 0.04."
         )
-    allowed = {"world": ("steps",), "sample": ("from", "set"), "config": ("from", "rows", "set")}[kinds[0]]
+    allowed = {"world": ("steps", "hidden_size"), "sample": ("from", "set"), "config": ("from", "rows", "set")}[
+        kinds[0]
+    ]
     for key in values:
         if key not in (*allowed, kinds[0]):
             raise ConfigError(f"{where}.{key}: means nothing beside {kinds[0]}, which takes {', '.join(allowed)}.")
@@ -230,11 +234,13 @@ def _stage(name: str, spec: Any, common: Mapping[str, Any], where: str) -> Stage
         raise ConfigError(f"{where}: from: missing; name the stage whose model answers.")
     if kinds[0] == "world" and values["world"] not in WORLDS:
         raise ConfigError(f"{where}.world: is {values['world']!r}, but must be one of {', '.join(WORLDS)}.{nearest(str(values['world']), WORLDS)}")  # fmt: skip
-    steps = values.get("steps")
-    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
-        raise ConfigError(f"{where}.steps: is {steps!r}, but must be a whole number of at least 1.")
+    steps, hidden_size = values.get("steps"), values.get("hidden_size")
+    for key, number, least in (("steps", steps, 1), ("hidden_size", hidden_size, HEAD_SIZE)):
+        if number is not None and (type(number) is not int or number < least or number % least):
+            rule = "a whole number of at least 1" if least == 1 else f"a multiple of {least}"
+            raise ConfigError(f"{where}.{key}: is {number!r}, but must be {rule}.")
     texts = {"start": values.get("from"), **{key: values.get(key) for key in ("world", "sample", "config", "rows")}}
-    return Stage(name, steps=steps, set=frozen(changes), **texts)
+    return Stage(name, steps=steps, hidden_size=hidden_size, set=frozen(changes), **texts)
 
 
 def _check_names(before: Mapping[str, Stage], variants: Mapping[str, Stage], where: str) -> None:

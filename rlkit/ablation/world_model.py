@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -12,6 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--task", required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--hidden-size", type=int)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(arguments)
 
@@ -26,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     keep_quiet()
     world = WORLDS[args.task]
+    if args.hidden_size is not None:
+        world = replace(world, hidden_size=args.hidden_size)
 
     def fill(folder: Path) -> None:
         train_base(world, folder, args.seed, args.steps)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlkit.quickstart.tokenizer import ASSISTANT, USER
-from rlkit.quickstart.world import World
+from rlkit.quickstart.world import HEAD_SIZE, World
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,14 +43,14 @@ def base_model(
     model = Lfm2ForCausalLM(
         Lfm2Config(
             vocab_size=len(tokenizer),
-            hidden_size=128,
-            intermediate_size=256,
+            hidden_size=world.hidden_size,
+            intermediate_size=2 * world.hidden_size,
             block_auto_adjust_ff_dim=False,
             num_hidden_layers=2,
             layer_types=["conv", "full_attention"],
             conv_L_cache=world.convolution_words,
-            num_attention_heads=4,
-            num_key_value_heads=4,
+            num_attention_heads=world.hidden_size // HEAD_SIZE,
+            num_key_value_heads=world.hidden_size // HEAD_SIZE,
             max_position_embeddings=1024,
             tie_word_embeddings=False,
             bos_token_id=None,

@@ -16,6 +16,7 @@ from rlkit.data.record import Record
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+HEAD_SIZE = 32  # of a base model's attention
 Metrics = Mapping[str, float | int]
 Message = dict[str, str]
 
@@ -43,6 +44,9 @@ class World:
     columns: Mapping[str, str]
     is_right: Callable[[Record], bool]
     marks: Callable[[Record], Sequence[str]]
+    hidden_size: int = (
+        128  # of the base model, a multiple of HEAD_SIZE: 128 makes 0.4 million parameters, 384 some 3 million
+    )
 
 
 def mean(values: Iterable[float]) -> float:

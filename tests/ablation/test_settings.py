@@ -147,6 +147,8 @@ def test_questions_that_are_no_seeds_stay(tmp_path):
         (changed("evaluate", to="synthetik"), ["evaluate", "Did you mean 'synthetic'?"]),
         (changed("before", "base", "world", to="cara"), ["before.base.world: is 'cara'", "Did you mean 'care'?"]),
         (changed("before", "base", "from", to="sft"), ["before.base.from: means nothing beside world"]),
+        (changed("before", "base", "hidden_size", to=100), ["before.base.hidden_size: is 100", "a multiple of 32"]),
+        (changed("before", "base", "steps", to=0), ["before.base.steps: is 0", "at least 1"]),
         (changed("before", "base", "sample", to=GRPO), ["world and sample", "exactly one"]),
         (changed("before", "answers", "sample", to=SFT), ["is no GRPO config"]),
         (changed("before", "answers", "from", to=None), ["before.answers: from: missing"]),
@@ -158,6 +160,13 @@ def test_what_is_wrong_is_said_before_anything_runs(values, words):
     with pytest.raises(ConfigError) as error:
         parse_ablation(values, "mine.yaml")
     assert all(word in str(error.value) for word in ["mine.yaml: ", *words]), error.value
+
+
+def test_a_wider_base_model_is_another_job():
+    wide = parse_ablation(changed("before", "base", "hidden_size", to=64))
+    plain, job = (jobs_of(ablation)[0] for ablation in (parse_ablation(VALUES), wide))
+    assert job.command == (*plain.command, "--hidden-size", "64")
+    assert job.settings == {**plain.settings, "hidden_size": 64}
 
 
 def test_a_job_that_ran_with_other_settings_is_not_mixed_in(tmp_path):

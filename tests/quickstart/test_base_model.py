@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -114,3 +115,12 @@ def test_the_folder_is_an_ordinary_model(tmp_path, task):
     messages = prompt_of(next(WORLDS[task].generate("easy", 1)), system=None)
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     assert model.generate(**prompt, max_new_tokens=2, do_sample=False).shape[1] == prompt["input_ids"].shape[1] + 2
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_world_may_have_a_wider_model(tmp_path):
+    from transformers import AutoConfig
+
+    base_model(replace(care.WORLD, hidden_size=160), tmp_path, seed=0, steps=1)
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert (config.hidden_size, config.intermediate_size, config.num_attention_heads) == (160, 320, 5)
