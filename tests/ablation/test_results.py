@@ -212,6 +212,7 @@ def test_failures_are_read_from_notes_and_logs(mine):
     ("steps", "words"),
     [
         (STEPS, ["the reward ended at 0.100; its best was 0.900"]),
+        ([{"reward": 0.9}, {"reward": 0.65}], ["the reward ended at 0.650; its best was 0.900"]),
         (STEPS[:15], []),
         (STEPS[::-1], []),  # it rose
         ([{"reward": 0.9}, *[{"reward": 0.5}] * 39], []),  # one lucky step is no best
@@ -262,6 +263,12 @@ def test_colour_says_which_differences_exclude_zero(mine):
     assert colours([0.1, 0.101]) == [orange]
     assert colours([1.9, 1.901]) == [blue]
     assert colours([0.1, 0.9]) == [grey]
+
+
+def test_the_command_makes_the_results_wherever_they_lie(mine, capsys):
+    capsys.readouterr()
+    assert main(["ablate", "mine.yaml", "title=Other", "output_dir=out", "--jobs", "3", "--show", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["commands"] == ["rlkit ablate mine.yaml title=Other --seeds 1 2"]
 
 
 def test_without_matplotlib_the_rest_is_there(mine, monkeypatch, caplog):
