@@ -51,7 +51,8 @@ def _supporting_quote(sample: Sample) -> tuple[str, ...]:
         if _says(quote, _LEAST_WORDS, sample):
             return (quote,)
         quotes.append(quote)
-    return tuple(quotes[:1])
+    telling = [quote for quote in quotes if says_something(quote, _LEAST_WORDS)]
+    return tuple((telling or quotes)[:1])
 
 
 def _possible_quotes(sample: Sample) -> Iterator[str]:

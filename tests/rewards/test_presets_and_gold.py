@@ -78,6 +78,7 @@ def test_letters_are_one_answer_and_other_golds_are_alternatives():
         (["It is the Douro.", "The Douro flows through Porto."], "The Douro flows through Porto."),
         (["It is the Douro.", "Nothing of the kind here."], "Nothing of the kind here."),
         (["Yes. The Douro."], "Yes. The Douro."),
+        (["Douro.", "Douro Douro Douro."], "Douro Douro Douro."),
         (["Some river. It is unnamed."], "Some river. It is unnamed."),
         (["word " * 300 + "Douro " + "word " * 300], None),
     ],
