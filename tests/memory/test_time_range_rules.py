@@ -207,10 +207,10 @@ def test_it_is_a_value():
     "piece", ["2021 ", "5 may ", "between ", "last the ", "a", " ", "may, ", "12:", "1-", "{", "before 5 "]
 )
 def test_hostile_text_takes_no_time(piece):
-    started = time.perf_counter()
+    started = time.process_time()
     rule_based()(piece * (20_000 // len(piece)), ASKED)
     rule_based()(piece * (1_000_000 // len(piece)), ASKED)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.skipif(not RANGES.exists(), reason="the Time-Dialog question ranges are not here")

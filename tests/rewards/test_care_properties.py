@@ -108,10 +108,10 @@ def test_a_megabyte_of_hostile_text_scores_in_under_half_a_second(completion, co
     row = Sample(context=context, golds=["Lisbon", context[0][:200].strip()], evidence=[context[0][:200]])
     parts = [part for part in PARTS if type(part) is not quotes_in_context]  # answer_in_quotes does all that it does
     seconds = []
-    for _ in range(2):  # the faster of two, for the machine may be busy with something else
-        start = time.perf_counter()
+    for _ in range(2):  # the faster of two, in seconds of this process: the machine may be busy with something else
+        start = time.process_time()
         values = scores(completion, row, parts)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
         if seconds[-1] < 0.5:
             break
     assert all(value is None or 0.0 <= value <= 1.0 for value in values)  # an answer of nothing but "a" stands anywhere
