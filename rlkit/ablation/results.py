@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -240,8 +241,10 @@ def _run(ablation: Ablation, seed: int, stage: Stage) -> tuple[Run, list[Mapping
             seconds[what] = told["seconds"]
             versions += [told["made_with"]] if "made_with" in told else []
         elif failure_of(note).is_file():
-            words = json.loads(failure_of(note).read_text(encoding="utf-8"))["words"].strip().splitlines()
-            failures.append(f"could not be {what}: {words[-1] if words else 'it said nothing'}")
+            failed = json.loads(failure_of(note).read_text(encoding="utf-8"))
+            words, code = failed["words"].strip().splitlines(), failed["exit_code"]
+            how = f" (ended by {signal.Signals(-code).name})" if code < 0 else ""
+            failures.append(f"could not be {what}{how}: {words[-1] if words else 'it said nothing'}")
     if "evaluated" in seconds:
         suites = json.loads((evaluated / "results.json").read_text(encoding="utf-8"))["suites"]
         for cell in (cell for suite in suites.values() for cell in suite["cells"] if cell["mean"] is not None):

@@ -176,6 +176,8 @@ def test_what_is_no_results_file_is_named(mine, capsys):
     first, _ = parts_of(read(mine, ""))
     assert main(["ablate", "--from", "none.json"]) == 2
     assert "none.json: there is no such file" in capsys.readouterr().err
+    assert main(["ablate", "--from", "seed1.json", "--metrics", "emm"]) == 2
+    assert "'emm' was not measured; there are em, f1. Did you mean 'em'?" in capsys.readouterr().err
     assert main(["ablate", "mine.yaml", "--from", "seed1.json"]) == 2
     assert "mine.yaml means nothing beside it" in capsys.readouterr().err
     assert main(["ablate"]) == 2
@@ -194,7 +196,12 @@ def test_what_is_no_results_file_is_named(mine, capsys):
 def test_failures_are_read_from_notes_and_logs(mine):
     folder = mine.folder(1, "full")
     folder.with_name("full.done.json").unlink()
-    folder.with_name("full.failed.json").write_text(json.dumps({"words": "Traceback\nno memory for this\n"}))
+    folder.with_name("full.failed.json").write_text(
+        json.dumps({"words": "Traceback\nno memory for this\n", "exit_code": 1})
+    )
+    folder = evaluation_folder(mine, 2, "full")
+    folder.with_name("full.evaluation.done.json").unlink()
+    folder.with_name("full.evaluation.failed.json").write_text(json.dumps({"words": "", "exit_code": -9}))
     folder = mine.folder(2, "bare")
     folder.mkdir()
     lines(folder / "metrics.jsonl", STEPS)
@@ -203,6 +210,7 @@ def test_failures_are_read_from_notes_and_logs(mine):
     told = {(run.stage, run.seed): run.failures for run in results.runs if run.failures}
     assert told == {
         ("full", 1): ("could not be made: no memory for this",),
+        ("full", 2): ("could not be evaluated (ended by SIGKILL): it said nothing",),
         ("bare", 2): ("the reward ended at 0.100; its best was 0.900",),
     }
     assert [run.alarms for run in results.runs if run.alarms] == [("group_collapse at step 15",)]
