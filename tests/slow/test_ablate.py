@@ -133,4 +133,5 @@ def test_a_killed_ablation_ends_as_one_that_was_not(warm: Warm, tmp_path: Path) 
     assert again.startswith(shown.rstrip())
     assert (tmp_path / "kept" / "plot.svg").read_bytes() == (out / "plot.svg").read_bytes()
     assert (tmp_path / "kept" / "table.md").read_bytes() == (out / "table.md").read_bytes()
-    assert "no_grounding" in (out / "report.html").read_text(encoding="utf-8")
+    assert "<title>Small</title>" in (out / "report.html").read_text(encoding="utf-8")
+    assert "\n6 runs, " in said  # in the report
