@@ -107,7 +107,6 @@ def records(
     pool = None if fill is None else fill.select_columns(["id", "context"])
     for number, (turn, row) in enumerate(islice(_rows(of), len(of) if options.rows is None else options.rows)):
         rng = random.Random(f"derived {options.seed} {number}")
-        row["id"] += f"-again{turn}" if turn else ""
         if options.words is not None:
             row = _arranged(row, where)
             words = rng.randint(*options.words)
@@ -121,6 +120,7 @@ def records(
             continue
         if options.demonstrations:
             made["completion"] = gold_completion(Sample.from_record(made))
+        made["id"] += f"-again{turn}" if turn else ""
         yield made
 
 
@@ -156,12 +156,11 @@ def _passages(row: Record, room_words: int, pool: datasets.Dataset, rng: random.
     titles = {passage["title"] for passage in row.get("context") or () if passage["title"]}
     seen = {passage["text"] for passage in row.get("context") or ()}
     golds = [gold.casefold() for gold in row["golds"] if len(gold) >= MIN_GOLD_CHARS]
-    own = row["id"].partition("-again")[0]
     start = rng.randrange(len(pool))
     found: list[Passage] = []
     for step in range(len(pool)):
         other = pool[(start + step) % len(pool)]
-        for passage in other["context"] or () if other["id"] != own else ():
+        for passage in other["context"] or () if other["id"] != row["id"] else ():
             text = passage["text"]
             if not text.strip() or text in seen or passage["title"] in titles:
                 continue
@@ -179,7 +178,7 @@ def _filled(row: Record, added: Sequence[Passage], rng: random.Random) -> Record
     """The record with further passages: among its own, in their order, or said in its sessions."""
     if row["task"] == "memory_t1":
         sessions = [{**session, "utterances": list(session["utterances"])} for session in row["sessions"]]
-        for passage in added:
+        for passage in added if sessions else ():
             talk = rng.choice(sessions)["utterances"]
             speaker = talk[0]["speaker"] if talk else None
             told: dict[str, Any] = {
