@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # By what they are for: the colour on light ground, and the one that stands for it where dark is preferred.
 PAPER, INK, GRID = ("#ffffff", "#0d1117"), ("#24292f", "#e6edf3"), ("#d0d7de", "#373e47")
 DOT, UP, DOWN, OPEN = ("#6e7781", "#9198a1"), ("#0969da", "#58a6ff"), ("#bc4c00", "#f0883e"), ("#8c959f", "#768390")
-NAMES_INCHES, PANEL_INCHES, ROW_INCHES, FRAME_INCHES, TITLE_INCHES = 2.5, 2.0, 0.2, 0.75, 0.6
+PANEL_INCHES, ROW_INCHES, FRAME_INCHES, TITLE_INCHES = 2.0, 0.2, 0.75, 0.6
+LETTER_INCHES, LEAST_INCHES = 0.068, 10.0  # a letter of a name, and the whole width: room for the line below the title
 
 CURVE_INCHES, CURVES_A_ROW = 1.0, 4
 
@@ -56,7 +57,8 @@ def plot(results: Results, metrics: Sequence[str]) -> str:
     trained = list(dict.fromkeys(run.stage for run in results.runs if run.curve))
     rows_of_curves = -(-len(trained) // CURVES_A_ROW)
     heights = [len(names) * ROW_INCHES + FRAME_INCHES for names, _, _ in blocks]
-    width = NAMES_INCHES + PANEL_INCHES * max(len(figures) for _, figures, _ in blocks)
+    margin = 0.3 + LETTER_INCHES * max(len(name) for names, _, _ in blocks for name in names)
+    width = max(LEAST_INCHES, margin + PANEL_INCHES * max(len(figures) for _, figures, _ in blocks))
     height = TITLE_INCHES + sum(heights) + rows_of_curves * (CURVE_INCHES + FRAME_INCHES)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -68,18 +70,18 @@ def plot(results: Results, metrics: Sequence[str]) -> str:
         for (names, figures, draw), tall in zip(blocks, heights, strict=True):
             floor -= tall
             for at, figure in enumerate(figures):
-                left, inside = NAMES_INCHES + at * PANEL_INCHES, len(names) * ROW_INCHES
+                left, inside = margin + at * PANEL_INCHES, len(names) * ROW_INCHES
                 box = (left / width, (floor + 0.4) / height, (PANEL_INCHES - 0.2) / width, inside / height)
                 axes = canvas.add_axes(box)
                 _frame(axes, names if at == 0 else [""] * len(names), label(figure))
                 draw(axes, names, figure)
         highest = max((reward for run in results.runs for _, reward in run.curve), default=1.0)
         lowest = min((reward for run in results.runs for _, reward in run.curve), default=0.0)
-        across = (width - NAMES_INCHES) / CURVES_A_ROW
+        across = (width - margin) / CURVES_A_ROW
         for at, name in enumerate(trained):
             row, column = divmod(at, CURVES_A_ROW)
             bottom = (rows_of_curves - 1 - row) * (CURVE_INCHES + FRAME_INCHES) + 0.4
-            left = NAMES_INCHES + column * across
+            left = margin + column * across
             box = (left / width, bottom / height, (across - 0.4) / width, CURVE_INCHES / height)
             axes = canvas.add_axes(box)
             _curves(axes, [run.curve for run in results.runs if run.stage == name], f"{name}: reward")

@@ -259,6 +259,17 @@ def test_a_plot_shows_every_seed_and_difference_and_tells_of_itself(mine):
     assert "/20" not in picture.partition("<defs>")[0].replace("http://www.w3.org/20", "").replace("1999/02", "")
 
 
+def test_a_long_name_has_room(mine):
+    """Names end where the panels begin, in a margin as wide as the longest: a letter of 8 points takes 4.7 on average."""
+    name = "a name that is longer than any other name of a difference"
+    results = read(mine, "")
+    results = replace(results, settings={**results.settings, "differences": {name: ["full", "bare"]}})
+    texts = ElementTree.fromstring(plot(results, ["em"])).iter("{http://www.w3.org/2000/svg}text")
+    (written,) = (text for text in texts if text.text == name)
+    assert "text-anchor: end" in written.get("style")
+    assert float(written.get("x")) > 4.7 * len(name)
+
+
 def test_colour_says_which_differences_exclude_zero(mine):
     results = read(mine, "")
     blue, orange, grey = "stroke: #0969da", "stroke: #bc4c00", "stroke: #8c959f"
