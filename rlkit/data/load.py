@@ -127,8 +127,9 @@ def _derived(
     """Rows made from other sources, whose content, with the code that writes prompts, is part of their identity."""
     source, given = _without_path(spec, where)
     options = derived.Options.from_config(given, where)
-    of = load_source(options.of, f"{where}.of", base_dir, cache_dir=cache_dir)
+    # first, because it is a file, which may be missing, and a world of many rows takes a while to make
     fill = None if options.fill is None else load_source(options.fill, f"{where}.with", base_dir, cache_dir=cache_dir)
+    of = load_source(options.of, f"{where}.of", base_dir, cache_dir=cache_dir)
     inner = [loaded for loaded in (of, fill) if loaded is not None]
     contents = [Path(file["filename"]).stem for loaded in inner for file in loaded.rows.cache_files]
 
