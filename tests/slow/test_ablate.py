@@ -74,9 +74,8 @@ def warm(tmp_path: Path) -> Iterator[Warm]:
     values = {**ABLATION, "evaluate": str(tmp_path / "evaluate.yaml")}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     warm = Warm(tmp_path)
-    yield warm
-    warm.process.stdin.close()  # type: ignore[union-attr]
-    warm.process.wait()
+    with warm.process:  # closes what it reads from, which ends it
+        yield warm
 
 
 def killed_in(warm: Warm, name: str, arguments: list[str], journal: Path, number: signal.Signals) -> int:
