@@ -12,7 +12,7 @@ from runs_for_real import environment
 from small_gpu_set import FILES, ROOT, write_small
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.matrix,
     pytest.mark.skipif(not all(path.exists() for path in FILES.values()), reason="../shared/data is not there"),
 ]
 
