@@ -27,7 +27,7 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest -m "not slow and not matrix"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not matrix"
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow and not matrix"
