@@ -139,11 +139,13 @@ def _tell(results: Results, args: argparse.Namespace, out: Path | None) -> None:
         return
     files.write(out / "results.json", data)
     write_text(out / "table.md", "\n".join(map(markdown, made)))
+    written = ["results.json", "table.md"]
     try:
         from rlkit.ablation.plot import plot
 
         write_text(out / "plot.svg", plot(results, metrics))
+        written.append("plot.svg")
     except ConfigError as error:
         _log.warning("%s Then: rlkit ablate --from %s --out %s", error, out / "results.json", out)
     if not args.json:
-        print(f"written to {out}: results.json, table.md, plot.svg")
+        print(f"written to {out}: {', '.join(written)}")

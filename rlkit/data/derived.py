@@ -13,9 +13,8 @@ from dataclasses import dataclass, fields
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, cast
 
-from rewards import Sample
-from rewards.gold import gold_completion
 from rlkit.data import files
+from rlkit.data.demonstrations import demonstrated
 from rlkit.data.layout import Report
 from rlkit.data.lookups import MAX_LOOKUPS, lookups
 from rlkit.data.record import Passage, Record, to_record
@@ -119,7 +118,7 @@ def records(
             report.drop("nothing in it to look up", row["id"])
             continue
         if options.demonstrations:
-            made["completion"] = gold_completion(Sample.from_record(made))
+            demonstrated(made)
         made["id"] += f"-again{turn}" if turn else ""
         yield made
 

@@ -13,9 +13,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, NamedTuple, cast
 
-from rewards import Sample
-from rewards.gold import gold_completion
 from rlkit.data import facts
+from rlkit.data.demonstrations import demonstrated
 from rlkit.data.facts import SPLITS, split_of
 from rlkit.data.record import Record
 from rlkit.errors import ConfigError, nearest
@@ -194,7 +193,7 @@ def generate(
         )
     counts = _counts(LEVELS[level]["sessions"] if sessions is None else sessions)
     drawn = (_row(level, seed, number, split, counts, shares, typical, counterfactual) for number in range(rows))
-    return map(_demonstrated, drawn) if demonstrations else drawn
+    return map(demonstrated, drawn) if demonstrations else drawn
 
 
 def from_source(spec: Mapping[str, Any], where: str = "source") -> Iterator[Record]:
@@ -277,11 +276,6 @@ def _session(name: str, talk: Talk) -> dict[str, Any]:
     event = {"summary": f"{talk.speaker} visited {talk.place}", "start": day, "end": day}
     said = {"speaker": talk.speaker, "text": talk.text, "time": None, "events": [event]}
     return {"id": name, "date": iso(talk.day), "utterances": [said]}
-
-
-def _demonstrated(record: Record) -> Record:
-    record["completion"] = gold_completion(Sample.from_record(record))
-    return record
 
 
 def _row(

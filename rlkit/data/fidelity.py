@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
-from rewards import Sample
-from rewards.gold import gold_completion
 from rlkit.data import synthetic
+from rlkit.data.demonstrations import demonstrated
 from rlkit.data.facts import ATTRIBUTES, LINK, NAMES, PLACES, SPLITS, Fact, question, split_of
 from rlkit.data.record import Passage, Record
 from rlkit.data.synthetic import LEVELS
@@ -85,7 +84,7 @@ def generate(
         raise ConfigError(f"demonstrations: {demonstrations!r} is not true or false.")
     rows = (row for number in range(pairs) for row in _pair(level, seed, number, world, split))
     chosen = (row for row in rows if version in (None, cast(Any, row)["version"]))
-    return map(_demonstrated, chosen) if demonstrations else chosen
+    return map(demonstrated, chosen) if demonstrations else chosen
 
 
 from_source = partial(synthetic.from_source, made=generate)
@@ -142,8 +141,3 @@ def draw_facts(rng: random.Random, world: World, count: int, hops: int) -> list[
 
 def _without(values: Sequence[str], value: str) -> list[str]:
     return [other for other in values if other != value]
-
-
-def _demonstrated(record: Record) -> Record:
-    record["completion"] = gold_completion(Sample.from_record(record))
-    return record

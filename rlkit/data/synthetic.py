@@ -12,8 +12,7 @@ import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from rewards import Sample
-from rewards.gold import gold_completion
+from rlkit.data.demonstrations import demonstrated
 from rlkit.data.facts import PLACES, SPLITS, TYPICAL, Fact, Telling, draw_context, question, split_of
 from rlkit.data.record import Passage, Record
 from rlkit.errors import ConfigError, nearest
@@ -93,7 +92,7 @@ def generate(
         _row(level, seed, number, split, counts, shares, facts_per_passage, counterfactual, typical, told)
         for number in range(rows)
     )
-    made = map(_demonstrated, drawn) if demonstrations else drawn
+    made = map(demonstrated, drawn) if demonstrations else drawn
     return made if labelled else map(_unlabelled, made)
 
 
@@ -117,11 +116,6 @@ def from_source(
         return made(**options)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from error
-
-
-def _demonstrated(record: Record) -> Record:
-    record["completion"] = gold_completion(Sample.from_record(record))
-    return record
 
 
 def _unlabelled(record: Record) -> Record:

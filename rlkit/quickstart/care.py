@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rewards import Sample, care_format, exact_match, fact_coverage, quotes_in_context, token_f1, weighted
-from rlkit.data.facts import NAMES, PLACES, RELATIONS, Fact, draw_context, question
+from rlkit.data.facts import NAMES, PLACES, RELATIONS, Fact, Telling, draw_context, question
 from rlkit.data.record import Record
 from rlkit.data.synthetic import LEVELS, generate
 from rlkit.prompts import chat_prompt
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CONTEXTS_PER_STEP = 32
 QUESTIONS_PER_CONTEXT = 8
+PLAINLY = Telling()
 # With many facts from the start nothing is learned.
 FACTS_BY_STAGE = ((2, 3, 4), (3, 4, 5, 6), (4, 6, 8), (4, 6, 8, 10))
 
@@ -50,19 +51,19 @@ def world_texts() -> list[str]:
     return [*facts, *questions, *demonstrations]
 
 
-def asked(text: str, facts: Sequence[Fact | str]) -> Message:
-    """The user's message for a question over facts, one a passage; without facts a further question about them."""
-    record = {"task": "care", "question": text, "context": [{"title": "", "text": str(fact)} for fact in facts]}
+def asked(text: str, sentences: Sequence[str]) -> Message:
+    """The user's message for a question over sentences, one a passage; without any a further question about them."""
+    record = {"task": "care", "question": text, "context": [{"title": "", "text": sentence} for sentence in sentences]}
     return chat_prompt(record, system=None)[0]
 
 
-def conversations(rng: random.Random, done: float) -> list[list[Message]]:
+def conversations(rng: random.Random, done: float, telling: Telling = PLAINLY) -> list[list[Message]]:
     """One batch for the base model; all contexts are of the training split, so none is ever held out."""
-    return [conversation(rng, count) for count in rng.choices(facts_at(done), k=CONTEXTS_PER_STEP)]
+    return [conversation(rng, count, telling) for count in rng.choices(facts_at(done), k=CONTEXTS_PER_STEP)]
 
 
-def conversation(rng: random.Random, facts: int) -> list[Message]:
-    """Messages of a conversation about a new context in which each answer quotes one of its facts.
+def conversation(rng: random.Random, facts: int, telling: Telling = PLAINLY) -> list[Message]:
+    """Messages of a conversation about a new context in which each answer quotes the one plain sentence that says it.
 
     >>> talk = conversation(random.Random(0), facts=3)
     >>> [message["role"] for message in talk[:2]], talk[1]["content"] in talk[0]["content"]
@@ -70,10 +71,15 @@ def conversation(rng: random.Random, facts: int) -> list[Message]:
     """
     context = draw_context(rng, facts, hops=0)
     rng.shuffle(context)
+    plain, others = telling.sentences(rng, context)
+    sentences = [*plain, *others]
+    if others:
+        rng.shuffle(sentences)
     messages = []
-    for number, fact in enumerate(rng.sample(context, min(facts, QUESTIONS_PER_CONTEXT))):
-        messages.append(asked(question(fact.subject, fact.relation), [] if number else context))
-        messages.append({"role": "assistant", "content": str(fact)})
+    answers = rng.sample(list(zip(context, plain, strict=True)), min(facts, QUESTIONS_PER_CONTEXT))
+    for number, (fact, said) in enumerate(answers):
+        messages.append(asked(question(fact.subject, fact.relation), [] if number else sentences))
+        messages.append({"role": "assistant", "content": said})
     return messages
 
 

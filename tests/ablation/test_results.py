@@ -290,9 +290,10 @@ def test_the_command_makes_the_results_wherever_they_lie(mine, capsys):
     assert json.loads(capsys.readouterr().out)["commands"] == ["rlkit ablate mine.yaml title=Other --seeds 1 2"]
 
 
-def test_without_matplotlib_the_rest_is_there(mine, monkeypatch, caplog):
+def test_without_matplotlib_the_rest_is_there(mine, monkeypatch, caplog, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["ablate", "mine.yaml", "--show", "--out", "kept"]) == 0
     assert "pip install 'grounded-rl[eval]'" in caplog.text
+    assert "written to kept: results.json, table.md\n" in capsys.readouterr().out
     assert "rlkit ablate --from kept/results.json --out kept" in caplog.text
     assert sorted(path.name for path in (mine.output_dir.parent / "kept").iterdir()) == ["results.json", "table.md"]

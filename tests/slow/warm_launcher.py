@@ -1,7 +1,6 @@
 """DeepSpeed's own launcher, in a process that has imported everything: a launch takes a second in place of ten.
 
-The program reads requests, one JSON object a line: to launch, answered with the launcher's process id, or to wait for
-one, answered with its exit code. The launcher is `deepspeed.launcher.launch`, which supervises the ranks as ever; only
+How it is asked stands in `warm`. The launcher is `deepspeed.launcher.launch`, which supervises the ranks as ever; only
 that it forks them.
 """
 
@@ -14,10 +13,11 @@ import os
 import resource
 import socket
 import sys
-import traceback
 import types
 from pathlib import Path
 from typing import Any
+
+import warm
 
 CLONE_NEWUTS = 0x04000000
 
@@ -32,7 +32,7 @@ class Forked:
             os.environ.clear()
             os.environ.update(env)
             rlkit = command[command.index("rlkit") + 1 :]
-            end(lambda: main(rlkit))
+            warm.end(lambda: main(rlkit))
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -40,20 +40,6 @@ class Forked:
             if pid:
                 self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
-
-
-def end(work: Any) -> None:
-    """Do `work` and end this process with its exit code, without the cleaning up of the process that it was forked from."""
-    try:
-        code = work() or 0
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code % 256)
 
 
 def main(arguments: list[str]) -> int:
@@ -70,13 +56,11 @@ def launch(request: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["max_file_bytes"],) * 2)
     if request["host"] and ctypes.CDLL(None).unshare(CLONE_NEWUTS) == 0:  # only root may
         socket.sethostname(request["host"])
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for descriptor in (1, 2):
-        os.dup2(log, descriptor)
+    warm.into(warm.appended(request["log"]))
     world = base64.urlsafe_b64encode(json.dumps({"localhost": list(range(request["processes"]))}).encode()).decode()
     flags = [f"--world_info={world}", "--master_addr=127.0.0.1", f"--master_port={request['port']}", "--no_local_rank"]
     sys.argv = ["launch.py", *flags, "--module", "rlkit", *request["arguments"]]
-    end(launcher.main)
+    warm.end(launcher.main)
 
 
 if __name__ == "__main__":
@@ -89,14 +73,4 @@ if __name__ == "__main__":
 
     launcher.subprocess = types.SimpleNamespace(Popen=Forked)  # its own, and nobody else's
     stopping._LAUNCHERS.add(Path(__file__).name)
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "wait" in request:
-            print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), file=answers)
-            continue
-        child = os.fork()
-        if child == 0:
-            launch(request)
-        print(child, file=answers)
+    warm.serve(launch)
