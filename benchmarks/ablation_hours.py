@@ -22,7 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from gpu_sizes import forward_flops
 
-from rlkit.ablation.settings import Ablation, Stage, load_ablation, sampling_config
+from rlkit.ablation.settings import Ablation, Stage, load_ablation, opened
 from rlkit.batches import batches
 from rlkit.config import Config
 from rlkit.evaluation.suite import Suite
@@ -98,14 +98,14 @@ def evaluation(suites: list[Suite], size: Mapping[str, Any], at_once: int) -> Co
 def stage_cost(ablation: Ablation, stage: Stage, size: Mapping[str, Any]) -> Cost:
     seed = ablation.seeds[0]
     if stage.sample is not None:
-        config = sampling_config(stage)
+        config = opened(stage)
         whole = training(config, size)
         rows = batches(config, 1, 1).rounds * batches(config, 1, 1).completions_per_round
         answer = config.setting("max_completion_length")
         return answering(rows, whole.tokens / rows - answer, answer, size, 128)
     config = ablation.config(seed, stage.name)
     if stage.rows is not None:  # right answers to the prompts of the sampling stage, as many as SFT takes
-        sampled = sampling_config(ablation.stages[stage.rows])
+        sampled = opened(ablation.stages[stage.rows])
         rows = config.setting("max_steps") * batches(config, 1, 1).rows_per_round
         tokens = (
             rows

@@ -57,10 +57,14 @@ def main(args: argparse.Namespace) -> int:
     for name in args.only:
         if name not in ablation.variants:
             raise ConfigError(f"--only: there is no variant {name!r}; there are {', '.join(ablation.variants)}.{nearest(name, ablation.variants)}")  # fmt: skip
-    jobs = jobs_of(ablation, args.only)
+    everything = jobs_of(ablation)
+    done = {
+        job.name for job in everything if job.is_done()
+    }  # raises where figures are not those of this file's settings
+    jobs = jobs_of(ablation, args.only) if args.only else everything
     if args.dry_run:
         for job in jobs:
-            print(f"# {job.name}{' (done)' if job.is_done() else ''}\n{shlex.join(job.command)}")
+            print(f"# {job.name}{' (done)' if job.name in done else ''}\n{shlex.join(job.command)}")
         return 0
     t_interval([0.0, 1.0])  # what the tables need is missed before hours of training, not after them
     failed = 0 if args.show else _run(ablation, jobs, args.jobs)
@@ -71,9 +75,9 @@ def main(args: argparse.Namespace) -> int:
             + ("; leave out --show to run." if args.show else ": every training or its evaluation failed, see above.")
         )
     out = args.out or (None if args.show else ablation.output_dir)
+    _tell(results, args, out)
     if not args.show:
         _report(ablation, results)
-    _tell(results, args, out)
     return 1 if failed else 0
 
 
@@ -108,10 +112,10 @@ def _report(ablation: Ablation, results: Results) -> None:
     from rlkit.ablation.jobs import evaluation_folder
     from rlkit.report import write_report
 
-    measured = [(run.stage, run.seed) for run in results.runs if run.figures]
-    trained = [ablation.folder(seed, name) for name, seed in measured if ablation.stages[name].config is not None]
+    folders = [ablation.folder(run.seed, run.stage) for run in results.runs if ablation.stages[run.stage].config]
+    trained = [folder for folder in folders if (folder / "config.yaml").is_file()]  # those that failed as well
     if trained:
-        asked = [evaluation_folder(ablation, seed, name) for name, seed in measured]
+        asked = [evaluation_folder(ablation, run.seed, run.stage) for run in results.runs if run.figures]
         out = ablation.output_dir / "report.html"
         write_report(trained, out, title=ablation.title, completions=COMPLETIONS, evaluation_folders=asked)
         _log.info("written: %s", out)
@@ -131,13 +135,14 @@ def _tell(results: Results, args: argparse.Namespace, out: Path | None) -> None:
             raise ConfigError(
                 f"--metrics: {name!r} was not measured; there are {', '.join(known)}.{nearest(name, known)}"
             )
-    metrics = args.metrics or [name for name in results.headlines if name in known]
-    made = tables(results, metrics)
+    metrics = args.metrics or [name for name in results.headlines if name in known] or known
     data = {**files.as_data(results), **summary.as_data(results)}
+    if out is not None:  # first of all: everything else can be made of it later
+        files.write(out / "results.json", data)
+    made = tables(results, metrics)
     print(json.dumps(data, ensure_ascii=False) if args.json else "\n".join(map(text, made)))
     if out is None:
         return
-    files.write(out / "results.json", data)
     write_text(out / "table.md", "\n".join(map(markdown, made)))
     written = ["results.json", "table.md"]
     try:

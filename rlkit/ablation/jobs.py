@@ -8,6 +8,8 @@ processes and folders; knows no figure.
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
 import platform
@@ -17,27 +19,33 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
 
 import yaml
 
-from rlkit.ablation.settings import Ablation, Stage, sampling_config, seeded_sources
+import curricula
+import rewards
+import rlkit
+from rlkit.ablation.settings import Ablation, Stage
 from rlkit.config import differences
+from rlkit.data import files
 from rlkit.errors import RunError
 from rlkit.evaluation.suite import suite_names
 from rlkit.plain import plain
 from rlkit.runs import environment, write_json
 
 Outcome = Literal["done", "kept", "failed", "not run"]
+STOPPED = "stopped by alarm"
 SECONDS_TO_STOP = 20.0  # a training that is told to stop may write a checkpoint first
 
 
 @dataclass(frozen=True)
 class Job:
-    """`command` makes what `note` stands beside; `settings` is everything that decides its result.
+    """`command` makes what `note` stands beside; `settings` is what decides its result, and `made_from` the digests of
+    what it is made from: the jobs that it needs, and files that its settings name.
 
     `run` is the folder of a training, whose own last file says as well that it is done.
     """
@@ -48,6 +56,13 @@ class Job:
     note: Path
     settings: Mapping[str, Any]
     run: Path | None = None
+    made_from: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Of everything that decides the result."""
+        told = json.dumps([plain(self.settings), plain(self.made_from)], sort_keys=True, default=str)
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     @property
     def log(self) -> Path:
@@ -58,18 +73,26 @@ class Job:
         return failure_of(self.note)
 
     def is_done(self) -> bool:
-        """Whether it ran before; raises `RunError` where it ran with other settings."""
+        """Whether it ran before; raises `RunError` where it ran with other settings, or from something else."""
         if not self.note.is_file():
             return False
-        before = _read(self.note)["settings"]
-        changed = differences(before, json.loads(json.dumps(self.settings, default=str)))
+        note = _read(self.note)
+        changed = differences(note["settings"], json.loads(json.dumps(self.settings, default=str)))
+        source = note.get("made_from", {})  # a file that is gone, as after a move to another machine, changes nothing
+        changed += [f"{name}: is another one now" for name, digest in self.made_from.items() if source.get(name, digest) != digest]  # fmt: skip
         if changed:
             lines = "\n  ".join(changed)
+            made = self.note.with_name(self.note.name.removesuffix(".done.json"))
             raise RunError(
                 f"{self.note}: was made with other settings and is not mixed with new ones. What differs:\n  {lines}\n"
-                "Set these back, choose another output_dir, or remove the note to have it made again (a training's folder, too)."
+                f"Set these back, choose another output_dir, or remove the note and {made} to have it made again."
             )
         return True
+
+    def noted(self, seconds: float, made_with: Mapping[str, Any]) -> dict[str, Any]:
+        """What the note of this job holds."""
+        told = {"command": list(self.command), "seconds": round(seconds, 1), "made_with": made_with}
+        return {**told, "settings": self.settings, "made_from": self.made_from}
 
 
 def failure_of(note: Path) -> Path:
@@ -79,26 +102,54 @@ def failure_of(note: Path) -> Path:
 
 def note_ended(job: Job, made_with: Mapping[str, Any]) -> None:
     """Write the note of a training that ended after nobody was left to write it: `rlkit ablate` itself was killed."""
-    done, config = (None, None) if job.run is None else (job.run / "done.json", job.run / "config.yaml")
-    if done is None or config is None or job.note.is_file() or not done.is_file():
+    if job.run is None or job.note.is_file() or not (job.run / "done.json").is_file():
         return
-    told = _read(done)
-    if "stopped" not in told and not differences(yaml.safe_load(config.read_text(encoding="utf-8")), job.settings):
-        seconds = round(told["seconds"], 1)
-        write_json(job.note, {"command": list(job.command), "seconds": seconds, "made_with": made_with, "settings": job.settings})  # fmt: skip
+    config = yaml.safe_load((job.run / "config.yaml").read_text(encoding="utf-8"))
+    if differences(config, job.settings):
+        return
+    told = _read(job.run / "done.json")
+    if "stopped" not in told:
+        write_json(job.note, job.noted(told["seconds"], made_with))
+    else:  # such a run is whole and never trained further
+        noted = job.noted(told["seconds"], made_with)
+        write_json(job.failure, {**noted, "exit_code": 1, "words": f"{STOPPED} {told['stopped']}"})
 
 
 def jobs_of(ablation: Ablation, only: Sequence[str] = ()) -> list[Job]:
     """Everything that has to be made for all seeds, inputs first; `only` names the variants that are wanted."""
     wanted = {*(only or ablation.variants), *ablation.before}
-    made = []
+    made, digests = list[Job](), dict[str, str]()
     for seed in ablation.seeds:
         for stage in ablation.stages.values():
-            if stage.name in wanted:
-                made.append(_making(ablation, seed, stage))
-                if stage.has_model:
-                    made.append(_evaluating(ablation, seed, stage))
+            if stage.name not in wanted:
+                continue
+            for job in (
+                _making(ablation, seed, stage),
+                *([_evaluating(ablation, seed, stage)] if stage.has_model else []),
+            ):
+                inputs = {name: digests[name] for name in job.needs}
+                made.append(replace(job, made_from={**inputs, **_files_of(job.settings, ablation.output_dir)}))
+                digests[job.name] = made[-1].digest
     return made
+
+
+def _files_of(settings: Any, output_dir: Path) -> dict[str, str]:
+    """The digest of each file that settings name as a `path`; what the ablation makes itself is its jobs' to tell."""
+    if isinstance(settings, Mapping):
+        named = settings.get("path")
+        path = Path(named) if isinstance(named, str) else None
+        there = path is not None and path.is_file() and output_dir not in path.parents
+        here = {str(path): _digest(path, path.stat().st_mtime_ns)} if path is not None and there else {}
+        return {
+            **here,
+            **{key: value for one in settings.values() for key, value in _files_of(one, output_dir).items()},
+        }
+    return {}
+
+
+@functools.cache
+def _digest(path: Path, changed_ns: int) -> str:
+    return files.digest(path)
 
 
 def _making(ablation: Ablation, seed: int, stage: Stage) -> Job:
@@ -114,13 +165,9 @@ def _making(ablation: Ablation, seed: int, stage: Stage) -> Job:
             command += ["--hidden-size", str(stage.hidden_size)]
             settings["hidden_size"] = stage.hidden_size
     elif stage.sample is not None:
-        assert stage.start is not None
-        rows = ablation.data_seed(seed, stage.name)
-        seeds = [f"sources.{name}.seed={rows}" for name in seeded_sources(sampling_config(stage))]
-        changes = [*stage.changes, *seeds, f"train.seed={number}"]
-        changes.append(f"model.model_name_or_path={ablation.model(seed, stage.start)}")
-        command = [*python, "rlkit.ablation.rejection", stage.sample, *changes, "--out", str(folder)]
-        settings = sampling_config(stage, changes).to_dict()
+        command = [*python, "rlkit.ablation.rejection", stage.sample, *ablation.overrides(seed, stage.name)]
+        command += ["--out", str(folder)]
+        settings = ablation.config(seed, stage.name).to_dict()
     else:
         assert stage.config is not None
         command = [*python, "rlkit", "train", stage.config, *ablation.overrides(seed, stage.name)]
@@ -161,6 +208,7 @@ def run_jobs(
     for job in jobs:
         note_ended(job, made_with)
     kept = {job.name for job in jobs if job.is_done()}  # first of all, so that a contradiction costs nothing
+    stopped = {job.name: words for job in jobs if (words := _stopped(job))}
     ended: dict[str, Outcome] = {}
     free: SimpleQueue[Mapping[str, str]] = SimpleQueue()
     for place in places:
@@ -171,7 +219,11 @@ def run_jobs(
         while waiting or running:
             for job in list(waiting):
                 broken = [name for name in job.needs if ended.get(name) in ("failed", "not run")]
-                if job.name in kept or broken:
+                if job.name in stopped:
+                    ended[job.name] = "failed"
+                    waiting.remove(job)
+                    on_event(job, "failed", 0.0, stopped[job.name])
+                elif job.name in kept or broken:
                     ended[job.name] = "not run" if broken and job.name not in kept else "kept"
                     waiting.remove(job)
                     on_event(job, ended[job.name], 0.0, f"needs {broken[0]}" if broken else "")
@@ -188,13 +240,19 @@ def run_jobs(
                 code = future.result()
                 ended[job.name] = "failed" if code else "done"
                 words = _last_lines(job.log) if code else ""
-                told = {"command": list(job.command), "seconds": round(seconds, 1), "made_with": made_with}
+                told = job.noted(seconds, made_with)
                 if code:
                     write_json(job.failure, {**told, "exit_code": code, "words": words})
                 else:
-                    write_json(job.note, {**told, "settings": job.settings})
+                    write_json(job.note, told)
                 on_event(job, ended[job.name], seconds, words)
     return ended
+
+
+def _stopped(job: Job) -> str:
+    """By which alarm the job's training was stopped for good; "" where it was not."""
+    words = "" if job.note.is_file() or not job.failure.is_file() else _read(job.failure)["words"]
+    return words if words.startswith(STOPPED) else ""
 
 
 class _Processes:
@@ -271,13 +329,22 @@ def places_for(jobs: int | None) -> list[dict[str, str]]:
 
 
 def _made_with() -> dict[str, Any]:
-    """Versions and kind of machine, as a reader of figures needs them; nothing that names the machine."""
+    """Versions, the digest of our own code, and the kind of machine, as a reader of figures needs them; no machine's name."""
     import torch
 
     told = environment(1)
     gpus = sorted({torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())})
     machine = f"{platform.system()} {platform.machine()}, {told['cpus']} CPU cores"
-    return {"python": told["python"], **told["versions"], "machine": ", ".join([machine, *gpus])}
+    return {"python": told["python"], **told["versions"], "code": _code(), "machine": ", ".join([machine, *gpus])}
+
+
+def _code() -> str:
+    """A digest of the code that makes figures: files made with another one may differ in more than their seeds."""
+    content = hashlib.sha256()
+    for package in (rewards, curricula, rlkit):
+        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+            content.update(path.read_bytes())
+    return content.hexdigest()[:16]
 
 
 def _read(path: Path) -> dict[str, Any]:

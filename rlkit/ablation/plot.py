@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlkit.ablation.results import Figure, Results
 from rlkit.ablation.summary import Effect, Mean, effects, means
-from rlkit.ablation.tables import label
+from rlkit.ablation.tables import labels
 from rlkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def plot(results: Results, metrics: Sequence[str]) -> str:
     except ImportError as error:
         raise ConfigError("rlkit ablate: plot.svg needs matplotlib; pip install 'grounded-rl[eval]'.") from error
     blocks: list[Block] = []
+    named = labels(results)
     for metric in metrics:
         found = [one for one in means(results) if one.figure.metric == metric]
         held = [one for one in effects(results) if one.figure.metric == metric]
@@ -73,7 +74,7 @@ def plot(results: Results, metrics: Sequence[str]) -> str:
                 left, inside = margin + at * PANEL_INCHES, len(names) * ROW_INCHES
                 box = (left / width, (floor + 0.4) / height, (PANEL_INCHES - 0.2) / width, inside / height)
                 axes = canvas.add_axes(box)
-                _frame(axes, names if at == 0 else [""] * len(names), label(figure))
+                _frame(axes, names if at == 0 else [""] * len(names), named(figure))
                 draw(axes, names, figure)
         highest = max((reward for run in results.runs for _, reward in run.curve), default=1.0)
         lowest = min((reward for run in results.runs for _, reward in run.curve), default=0.0)

@@ -17,26 +17,36 @@ from rewards import Sample, Weighted
 from rlkit.config import Config, load_config
 from rlkit.data.record import Record, to_record
 from rlkit.errors import ConfigError
+from rlkit.fitting import fitted
 from rlkit.generation.local import Local
 from rlkit.runs import write_json, write_text
 from rlkit.sources import in_order, load_sources, plan_rows
+from rlkit.training.support import with_start_model
 
 RIGHT = "accuracy"  # the part that says whether an answer is right
+SAMPLING = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+)  # of a GRPO config, as transformers calls them
 PROMPTS_AT_A_TIME = 64
 
 
 def kept_rows(config: Config, reward: Weighted) -> Iterator[tuple[Record, int, int]]:
     """For each planned prompt: its record with the best right completion (or none), right answers, and answers in all."""
     sources = load_sources(config)
-    planned = in_order(config, sources, *plan_rows(config, sources, 1))
     group = config.setting("num_generations")
+    given = {name: config.setting(name) for name in SAMPLING}
     sampling = {
         "max_new_tokens": config.setting("max_completion_length"),
         "do_sample": True,
-        "temperature": config.setting("temperature"),
-        "top_k": 0,
+        **{name: value for name, value in given.items() if value is not None},
     }
     model = Local(str(config.model["model_name_or_path"]), {**sampling, "seed": config.setting("seed")}, batch_size=128)
+    ready = fitted(config, sources, model.tokenizer)
+    planned = in_order(config, ready, *plan_rows(config, ready, 1))
     rows = iter(planned.rows)
     start = 0
     while batch := list(islice(rows, PROMPTS_AT_A_TIME)):
@@ -77,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(
             f"{args.config}: rewards: has no part {RIGHT!r}, which says which answers are right; name one so."
         )
+    reward = with_start_model(reward, str(config.model["model_name_or_path"]), config.prompt.system)
     lines, prompts, right, answers = [], 0, 0, 0
     for record, hits, asked in kept_rows(config, reward):
         prompts, right, answers = prompts + 1, right + hits, answers + asked

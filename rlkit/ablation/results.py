@@ -284,6 +284,6 @@ def what_went_wrong(steps: Sequence[Mapping[str, Any]], span: float) -> list[str
     rewards = [step["reward"] for step in steps if "reward" in step and math.isfinite(step["reward"])]
     width = max(1, round(END_SHARE * len(rewards)))
     means = [math.fsum(rewards[at : at + width]) / width for at in range(len(rewards) - width + 1)]
-    if means and span > 0 and max(means) - means[-1] >= LOST * span:
+    if means and span > 0 and round(max(means) - means[-1], DIGITS) >= LOST * span:
         found.append(f"the reward ended at {means[-1]:.3f}; its best was {max(means):.3f}")
     return found

@@ -24,7 +24,7 @@ from rlkit.yaml_files import override, read_yaml_file
 SEEDS_APART = (
     8  # training seeds of one ablation seed: one for each distance from the start, see `Ablation.training_seed`
 )
-WORLDS = ("care", "care_hard", "memory_t1")
+WORLDS = ("care", "care_hard", "memory_t1")  # the names in `worlds`, which takes longer to import
 _KINDS = ("world", "sample", "config")
 
 
@@ -122,24 +122,23 @@ class Ablation:
         return SEEDS_APART * seed + configs.index(here.config or here.sample)
 
     def overrides(self, seed: int, stage: str) -> list[str]:
-        """What `rlkit train` is told besides the config's file, as `key=value`."""
-        here, number = self.stages[stage], self.training_seed(seed, stage)
-        assert here.config is not None  # for the type checker: asked of trained stages alone
-        given: dict[str, Any] = {"train.output_dir": str(self.folder(seed, stage)), "train.seed": number}
+        """What `rlkit train`, or the sampling of right answers, is told besides the config's file, as `key=value`."""
+        here = self.stages[stage]
+        given: dict[str, Any] = {"train.seed": self.training_seed(seed, stage)}
+        if here.config is not None:
+            given["train.output_dir"] = str(self.folder(seed, stage))
         if here.start is not None:
             given["model.model_name_or_path"] = str(self.model(seed, here.start))
         if here.rows is not None:
             given["sources"] = {"kept": {"format": "records", "path": str(self.folder(seed, here.rows) / "kept.jsonl")}}
         else:
-            config = load_config(here.config, [*here.changes, *_placeholders(here)])
+            config = opened(here)
             given |= {f"sources.{name}.seed": self.data_seed(seed, stage) for name in seeded_sources(config)}
         return [*here.changes, *(f"{key}={json.dumps(value)}" for key, value in given.items())]
 
     def config(self, seed: int, stage: str) -> Config:
-        """The whole config of a trained stage."""
-        path = self.stages[stage].config
-        assert path is not None
-        return load_config(path, self.overrides(seed, stage))
+        """The whole config of a stage that trains, or samples."""
+        return opened(self.stages[stage], self.overrides(seed, stage))
 
 
 def load_ablation(path: Path, changes: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Ablation:
@@ -198,6 +197,7 @@ variants, evaluate, differences. Did you mean 'variants'?
             _differences(_mapping(values, "differences", where), [*before, *variants], list(variants), where)
         ),
     )
+    _check_seeds(ablation, where)
     try:
         ablation.evaluation()
     except ConfigError as error:
@@ -265,35 +265,57 @@ def _check_names(before: Mapping[str, Stage], variants: Mapping[str, Stage], whe
                 seen.append(name)
 
 
+def _check_seeds(ablation: Ablation, where: str) -> None:
+    """Each ablation seed has a few numbers of its own; one more would be another seed's, or that of the questions."""
+    stages = ablation.stages.values()
+    configs = {stage.config or stage.sample for stage in stages} - {None}
+    apart = max(ablation.training_seed(0, stage.name) for stage in stages)
+    if len(configs) >= SEEDS_APART or apart >= SEEDS_APART - 1:
+        raise ConfigError(
+            f"{where}: names {len(configs)} configs and starts up to {apart} stages after one another, but a seed has numbers for at "
+            f"most {SEEDS_APART - 1} configs and {SEEDS_APART - 2} stages; make two ablations of it."
+        )
+
+
 def _check_configs(ablation: Ablation, stage: Stage, where: str) -> None:
     section = "before" if stage.name in ablation.before else "variants"
     try:
-        if stage.config is not None:
+        if stage.world is None:
+            _check_own(stage, ablation.overrides(ablation.seeds[0], stage.name))
             config = ablation.config(ablation.seeds[0], stage.name)
             if config.rewards is not None:
                 rewards_from_config(config.to_dict()["rewards"])
-        elif stage.sample is not None and sampling_config(stage).method != "grpo":
-            raise ConfigError(
-                f"{stage.sample}: is no GRPO config, so it has no reward that says which answers are right."
-            )
+            elif stage.sample is not None:
+                raise ConfigError(
+                    f"{stage.sample}: is no GRPO config, so it has no reward that says which answers are right."
+                )
     except (ConfigError, RewardError) as error:
         raise ConfigError(f"{where}: {section}.{stage.name}: {error}") from error
 
 
-def sampling_config(stage: Stage, given: Sequence[str] = ()) -> Config:
-    """The GRPO config whose prompts and rewards a sampling stage takes."""
-    assert stage.sample is not None
-    return load_config(stage.sample, [*stage.changes, *_placeholders(stage), *given])
+def _check_own(stage: Stage, overrides: Sequence[str]) -> None:
+    """What an ablation decides for each seed is no variant's to change: it would be lost without a word."""
+    decided = [change.partition("=")[0] for change in overrides[len(stage.changes) :]]
+    for key in stage.set:
+        if any(f"{key}.".startswith(f"{own}.") for own in decided):
+            raise ConfigError(
+                f"set.{key}: is decided by the ablation, for every seed anew, so the variant would not differ in it; leave it out"
+                + (" (from: names the start)." if key.startswith("model.") else ".")
+            )
+
+
+def opened(stage: Stage, overrides: Sequence[str] | None = None) -> Config:
+    """The config that a stage trains by, or samples by; without overrides as its variant alone has it."""
+    path = stage.config or stage.sample
+    assert path is not None  # for the type checker: a world has none
+    # a config without a model of its own is whole only with the one that it will start from
+    start = [] if stage.start is None else [f"model.model_name_or_path={json.dumps(stage.start)}"]
+    return load_config(path, [*stage.changes, *start] if overrides is None else overrides)
 
 
 def seeded_sources(config: Config) -> list[str]:
     """The sources whose rows are made up from a seed."""
     return [name for name, source in config.sources.items() if "seed" in source]
-
-
-def _placeholders(stage: Stage) -> list[str]:
-    """A config without a model of its own is whole only with the one that it will start from."""
-    return [] if stage.start is None else [f"model.model_name_or_path={json.dumps(stage.start)}"]
 
 
 def _differences(

@@ -15,6 +15,7 @@ from rlkit.ablation.results import DIGITS, Figure, Results
 from rlkit.errors import ConfigError
 
 LEVEL = 0.95
+SAME = 10.0 ** (1 - DIGITS)  # figures are rounded, and so differences of equal ones are a digit more apart
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,15 @@ def effects(results: Results) -> list[Effect]:
 def t_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     """The 95 % interval of the mean of a few numbers (Student 1908); none for fewer than two.
 
-    Numbers that are all the same have an interval of no width, which claims more than a handful of seeds can know:
-    none for those either. Raises `ConfigError` where scipy is missing.
+    Numbers that are all the same, as far as figures are kept, have an interval of no width, which claims more than a
+    handful of seeds can know: none for those either. Raises `ConfigError` where scipy is missing.
 
     >>> [round(bound, 3) for bound in t_interval([0.1, 0.2, 0.3])]
     [-0.048, 0.448]
     >>> t_interval([0.1])
     (None, None)
     """
-    if len(values) < 2 or len(set(values)) == 1:
+    if len(values) < 2 or max(values) - min(values) < SAME:
         return None, None
     try:
         from scipy.stats import t
@@ -126,7 +127,7 @@ def losses(results: Results, least: float = 0.1) -> list[Loss]:
         made += [
             Loss(stage, seed, figure, before[figure], run.figures[figure])
             for figure in before
-            if figure in run.figures and before[figure] - run.figures[figure] >= least
+            if figure in run.figures and round(before[figure] - run.figures[figure], DIGITS - 1) >= least
         ]
     return made
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+MADE_AS = "world.json"  # in the model's folder: what decided it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,8 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import torch
 
     from rlkit.ablation.worlds import WORLDS
+    from rlkit.errors import RunError
     from rlkit.quickstart.stages import keep_quiet, train_base
-    from rlkit.runs import write_folder
+    from rlkit.runs import write_folder, write_json
     from rlkit.training.stopping import follow_launcher
 
     follow_launcher()
@@ -31,8 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.hidden_size is not None:
         world = replace(world, hidden_size=args.hidden_size)
 
+    made_as = {"task": args.task, "seed": args.seed, "steps": args.steps, "hidden_size": args.hidden_size}
+    if args.out.is_dir():  # made by a command that was killed before it could be noted, or by another one
+        told = args.out / MADE_AS
+        if told.is_file() and json.loads(told.read_text(encoding="utf-8")) == made_as:
+            return 0
+        raise RunError(f"{args.out}: is there and was not made as asked for ({json.dumps(made_as)}); remove it to have it made again.")  # fmt: skip
+
     def fill(folder: Path) -> None:
         train_base(world, folder, args.seed, args.steps)
+        write_json(folder / MADE_AS, made_as)
 
     write_folder(args.out, fill)
     return 0

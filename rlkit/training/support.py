@@ -12,7 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from inspect import signature
 from typing import Any, ClassVar, Literal, get_args
 
 from rewards import Sample, Weighted
@@ -103,7 +103,9 @@ class _Case:
         self.question, self.golds = sample.question, sample.golds
         self.quotes: tuple[str, ...] = ()
         self.grounding = 0.0
-        spans = {fold(span): at for at, span in enumerate(islice(dict.fromkeys(sample.care.spans), MAX_QUOTES + 1))}
+        spans = dict[str, int]()
+        for span in sample.care.spans:
+            spans.setdefault(fold(span), len(spans))
         judged = quotes_in_context().judged(sample) if 0 < len(spans) <= MAX_QUOTES else None
         if judged is None:
             return
@@ -249,19 +251,23 @@ class _Judge:
 def answer_likelihoods(model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
     """For each (prompt tokens, answer tokens): the geometric mean of the answer's token probabilities, in [0, 1].
 
-    One forward pass, padded on the right; logits of the answers' positions alone are kept.
+    One forward pass, padded on the right; logits from the shortest prompt's end on are computed, where the model can.
     """
     import torch
+
+    first = min(len(prompt) for prompt, _ in pairs) - 1
 
     width = max(len(prompt) + len(answer) for prompt, answer in pairs)
     rows = [[*prompt, *answer] for prompt, answer in pairs]
     tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=model.device)
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
     with torch.inference_mode():
-        logits = model(input_ids=tokens, attention_mask=mask).logits
+        few = {"logits_to_keep": width - first} if "logits_to_keep" in signature(model.forward).parameters else {}
+        logits = model(input_ids=tokens, attention_mask=mask, **few).logits
+    skipped = width - logits.shape[1]
     values = []
     for at, (prompt, answer) in enumerate(pairs):
-        before = logits[at, len(prompt) - 1 : len(prompt) + len(answer) - 1].float()
+        before = logits[at, len(prompt) - 1 - skipped : len(prompt) + len(answer) - 1 - skipped].float()
         chances = before.log_softmax(-1).gather(-1, tokens[at, len(prompt) : len(prompt) + len(answer)].unsqueeze(-1))
         values.append(math.exp(chances.mean().item()) if answer else 0.0)
     return values

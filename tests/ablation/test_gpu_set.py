@@ -63,6 +63,16 @@ def test_the_commands_at_the_head_of_a_file_name_a_whole_set(words):
     assert (768 in starts) == ("150m" in " ".join(words))
 
 
+@pytest.mark.parametrize("name", ["care", "memory"])
+def test_it_asks_what_the_set_for_a_cpu_asks(name):
+    here, cpu = (load_ablation(Path(f"configs/ablate/{folder}{name}.yaml")) for folder in ("gpu/", ""))
+    assert list(here.stages) == list(cpu.stages)
+    assert here.differences == cpu.differences
+    for variant in here.variants:
+        rewards = [ablation.config(1, variant).to_dict()["rewards"] for ablation in (here, cpu)]
+        assert rewards[0] == rewards[1], variant
+
+
 @pytest.mark.parametrize(("size", "parameters"), SIZES.items())
 def test_each_shape_has_as_many_parameters_as_its_name_says(size, parameters):
     import torch

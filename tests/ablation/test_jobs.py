@@ -49,6 +49,17 @@ def test_a_job_waits_for_its_inputs_and_is_kept_the_second_time(tmp_path):
         run([job(tmp_path, "c", "", settings={"x": 2})])
 
 
+def test_what_is_made_again_makes_all_that_came_of_it_old(tmp_path):
+    """The base model was made anew with other settings, and its evaluation is of the old one."""
+    old = job(tmp_path, "a", "", settings={"steps": 1})
+    run([old, replace(job(tmp_path, "b", "", ["a"]), made_from={"a": old.digest})])
+    new = job(tmp_path, "a", "", settings={"steps": 2})
+    new.note.unlink()
+    with pytest.raises(RunError, match=r"(?s)b.done.json: .*a: is another one now.*remove the note and .*/b to have"):
+        run([new, replace(job(tmp_path, "b", "", ["a"]), made_from={"a": new.digest})])
+    assert old.digest == job(tmp_path, "other", "", settings={"steps": 1}).digest != new.digest
+
+
 def test_what_fails_keeps_back_what_needs_it_and_nothing_else(tmp_path):
     jobs = [
         job(tmp_path, "a", "raise SystemExit('no memory for this')"),
@@ -84,6 +95,9 @@ def test_a_training_that_ended_alone_is_kept(tmp_path, done, settings, noted):
     assert run([one])[0] == {"a": "kept" if noted else "failed"}
     if noted:
         assert json.loads(one.note.read_text())["seconds"] == 12.3
+    if "stopped" in done:  # it is not started again, whose refusal would hide why it ended
+        assert json.loads(one.failure.read_text())["words"] == "stopped by alarm group_collapse"
+        assert run([one])[1][0][3] == "stopped by alarm group_collapse"
 
 
 def test_places_are_shared_out(tmp_path):
@@ -124,6 +138,6 @@ def test_a_note_says_what_was_run(tmp_path):
     note = json.loads((tmp_path / "a.done.json").read_text())
     assert note["command"][0] == sys.executable
     assert note["seconds"] >= 0
-    assert {"python", "torch", "trl"} <= set(note["made_with"])
+    assert {"python", "torch", "trl", "code"} <= set(note["made_with"])
     assert str(os.cpu_count()) in note["made_with"]["machine"]
     assert (tmp_path / "a.done.log").read_text() == "hello\n"

@@ -17,7 +17,9 @@ from rlkit.config import load_config
 from rlkit.errors import ConfigError
 from rlkit.generation.local import Local
 from rlkit.generation.model import Reply
+from rlkit.quickstart.tokenizer import word_tokenizer
 from rlkit.sources import in_order, load_sources, plan_rows
+from rlkit.training import support
 
 GROUP, PROMPTS = 4, 6
 WRONG, BARE = "<think>I guess.</think> Answer: nobody", "<think>I guess.</think> Answer: gold{0}"
@@ -43,6 +45,10 @@ class Scripted:
     model_name_or_path: str
     sampling: dict[str, Any]
     batch_size: int = 1
+
+    @property
+    def tokenizer(self):
+        return word_tokenizer(["Read the passages and answer the question."])
 
     def complete(self, conversations):
         for number, conversation in enumerate(conversations):
@@ -117,9 +123,34 @@ def test_the_prompts_are_those_of_the_training_in_its_order_with_as_many_answers
 
 def test_answers_are_drawn_as_the_training_draws_them(config):
     run()
+    drawn = {"max_new_tokens": 17, "do_sample": True, "temperature": 0.9}
     for sampling, _ in ASKED:
         told = {key: value for key, value in sampling.items() if key != "seed"}
-        assert told == {"max_new_tokens": 17, "do_sample": True, "temperature": 0.9, "top_k": 0}
+        assert told == {**drawn, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
+    ASKED.clear()
+    run("train.top_p=0.5", "train.top_k=7", "train.min_p=0.1", "train.repetition_penalty=1.1")
+    for sampling, _ in ASKED:
+        told = {key: value for key, value in sampling.items() if key != "seed"}
+        assert told == {**drawn, "top_k": 7, "top_p": 0.5, "min_p": 0.1, "repetition_penalty": 1.1}
+
+
+def test_a_prompt_that_training_leaves_out_is_left_out(config):
+    long = {"id": "r9", "question": "q1?", "context": [f"It is gold1 here{' and there' * 400}."], "golds": ["gold1"], "evidence": []}  # fmt: skip
+    with (config / "rows.jsonl").open("a") as rows:
+        rows.write(json.dumps(long) + "\n")
+    run("train.max_steps=8")
+    assert len([words for _, words in ASKED if "and there" in words]) >= GROUP
+    ASKED.clear()
+    run("train.max_steps=8", "prompt.max_tokens=300")
+    assert not [words for _, words in ASKED if "and there" in words]
+    assert len(ASKED) == 8 * 2 * GROUP
+
+
+def test_a_part_that_asks_the_start_model_asks_the_one_that_answers(config, monkeypatch):
+    asked = []
+    monkeypatch.setattr(support, "likelihood_of", lambda part: asked.append(part.model) or (lambda questions: [0.5] * len(questions)))  # fmt: skip
+    run("rewards.grounding.use=rlkit.training.support:quote_support", "model.model_name_or_path=models/start")
+    assert set(asked) == {"models/start"}
 
 
 def test_a_report_counts_what_was_asked_and_what_was_right(config):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rlkit.ablate import _report
 from rlkit.ablation import results as files
-from rlkit.ablation.jobs import evaluation_folder
+from rlkit.ablation.jobs import evaluation_folder, jobs_of
 from rlkit.ablation.plot import plot
 from rlkit.ablation.results import Figure, load, read, what_went_wrong
 from rlkit.ablation.settings import load_ablation
@@ -22,6 +24,7 @@ from rlkit.ablation.summary import effects
 from rlkit.ablation.tables import mean_table
 from rlkit.cli import main
 from rlkit.errors import ConfigError, DataError
+from rlkit.runs import write_json
 
 STEPS = [{"step": number, "reward": 0.9 if number < 15 else 0.1, "loss": 0.1} for number in range(20)]
 
@@ -57,11 +60,10 @@ def measured(tmp_path_factory):
             lines(here / "said.jsonl", [{"id": str(n), "completion": "b" if n < right else "no"} for n in range(4)])
             assert main(["evaluate", "--predictions", "said.jsonl", "--suite", "suite.yaml", "--out", str(right)]) == 0
             for name, seed in runs:
-                evaluated = evaluation_folder(ablation, seed, name)
-                shutil.copytree(here / str(right), evaluated)
-                for place in (evaluated, ablation.folder(seed, name)):
-                    told = {"seconds": 60.0 + seed, "made_with": {"torch": "2.13"}}
-                    place.with_name(f"{place.name}.done.json").write_text(json.dumps(told))
+                shutil.copytree(here / str(right), evaluation_folder(ablation, seed, name))
+                for job in jobs_of(ablation):
+                    if job.name.split()[0] == f"seed{seed}/{name}":
+                        write_json(job.note, job.noted(60.0 + seed, {"torch": "2.13"}))
     return here
 
 
@@ -172,6 +174,33 @@ def test_parts_of_other_settings_or_with_a_seed_twice_are_refused(mine):
         )
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda here: rewritten(here / "mine.yaml", "1.0e-05", "2.0e-05"),
+            "bare.done.json.*learning_rate: 1e-05 -> 2e-05",
+        ),
+        (lambda here: rewritten(here / "suite.yaml", "f1", "format"), "evaluation.done.json.*metrics"),
+        (lambda here: rewritten(here / "rows.jsonl", "a b c d", "a b c e"), "rows.jsonl: is another one now"),
+    ],
+)
+def test_old_figures_are_not_told_as_those_of_new_settings(mine, change, words, capsys):
+    """Whatever was edited since: the file, the suite, or the rows behind both; and --only looks at the others as well."""
+    assert main(["ablate", "mine.yaml", "--show"]) == 0
+    change(Path.cwd())
+    for more in (["--show"], ["--show", "--out", "kept"], ["--only", "full"], ["--dry-run"]):
+        assert main(["ablate", "mine.yaml", *more]) == 2
+        assert re.search(f"(?s){words}", capsys.readouterr().err)
+    assert not Path("kept").exists()
+
+
+def rewritten(path, before, after):
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
 def test_what_is_no_results_file_is_named(mine, capsys):
     first, _ = parts_of(read(mine, ""))
     assert main(["ablate", "--from", "none.json"]) == 2
@@ -235,6 +264,19 @@ def test_failures_are_read_from_notes_and_logs(mine):
 )
 def test_what_a_log_says_of_a_trainings_health(steps, words):
     assert what_went_wrong(steps, span=1.0) == words
+
+
+def test_the_report_shows_a_training_that_failed(mine, caplog):
+    """Its curve says how; a report of those alone that ended well would not."""
+    for name in ("full", "bare"):
+        folder = evaluation_folder(mine, 1, name)
+        folder.with_name(f"{folder.name}.done.json").unlink()
+    folder = mine.folder(1, "full")
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(mine.config(1, "full").to_dict()))
+    lines(folder / "metrics.jsonl", STEPS)
+    _report(mine, read(mine, ""))
+    assert "1 run, 0 completions" in caplog.text
 
 
 def test_the_span_of_the_reward_decides_what_is_far(mine):

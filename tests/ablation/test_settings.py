@@ -154,6 +154,21 @@ def test_questions_that_are_no_seeds_stay(tmp_path):
         (changed("before", "answers", "from", to=None), ["before.answers: from: missing"]),
         (changed("differences", to={"x": ["full", "ful"]}), ["differences.x: 'ful' is no variant", "'full'"]),
         (changed("differences", to={"x": "full"}), ["must be [variant, against]"]),
+        (changed("variants", "bare", "set", to={"train.seed": 7}), ["variants.bare: set.train.seed: is decided by"]),
+        (changed("variants", "bare", "set", to={"sources.easy.seed": 7}), ["set.sources.easy.seed: is decided by"]),
+        (changed("variants", "rejection", "set", to={"sources.x.rows": 7}), ["set.sources.x.rows: is decided by"]),
+        (
+            changed("variants", "bare", "set", to={"model.model_name_or_path": "x"}),
+            ["set.model.model_name_or_path: is decided by", "from: names the start"],
+        ),
+        (changed("before", "answers", "set", to={"train.seed": 7}), ["before.answers: set.train.seed: is decided by"]),
+        (
+            changed(
+                "before",
+                to=VALUES["before"] | {f"m{n}": {"config": SFT, "from": f"m{n - 1}" if n else "sft"} for n in range(6)},
+            ),
+            ["starts up to 7 stages", "at most 7 configs and 6 stages"],
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(values, words):

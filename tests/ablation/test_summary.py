@@ -10,7 +10,7 @@ from scipy import stats
 
 from rlkit.ablation.results import Figure, Results, Run
 from rlkit.ablation.summary import as_data, effects, losses, means, missing, seconds, t_interval
-from rlkit.ablation.tables import tables
+from rlkit.ablation.tables import mean_table, tables
 from rlkit.evaluation.tables import text
 
 EM = Figure("synthetic", "hard", "full", "em")
@@ -63,6 +63,36 @@ def test_equal_differences_claim_nothing(results):
     """Three seeds at 0 (or all at 1) know no more of the fourth than one does."""
     runs = [replace(run, figures={EM: 1.0 if run.stage == "full" else 0.0}) for run in results.runs]
     assert not any(effect.claimed for effect in effects(replace(results, runs=tuple(runs))))
+    assert t_interval([0.5 - 0.4, 0.4 - 0.3]) == (None, None)  # not the same number to a computer
+    assert t_interval([0.676667 - 0.573333, 0.553333 - 0.45]) == (None, None)  # 31 of 300 questions, both times
+
+
+def test_a_loss_of_exactly_a_tenth_is_listed(results):
+    worse = {1: 0.4, 2: 0.500001, 3: 0.31}
+    runs = [replace(run, figures={EM: worse[run.seed]}) if run.stage == "worse" else run for run in results.runs]
+    assert [loss.seed for loss in losses(replace(results, runs=tuple(runs)))] == [1, 2]
+
+
+def test_figures_of_several_suites_keep_their_suite(results):
+    other = Figure("memory", "hard", "full", "em")
+    runs = [
+        replace(run, figures={**run.figures, other: 0.5}, counts={**run.counts, other: 300}) for run in results.runs
+    ]
+    header = mean_table(replace(results, runs=tuple(runs)), ["em"]).header
+    assert header[2:4] == ("synthetic hard em", "memory hard em")
+    assert mean_table(results, ["em"]).header[2] == "hard em"
+
+
+def test_columns_with_fewer_seeds_are_not_told_as_more(results):
+    f1 = Figure("synthetic", "hard", "full", "f1")
+    runs = [replace(run, figures={**run.figures, f1: 0.5}, counts={**run.counts, f1: 300}) if run.seed == 1 else run for run in results.runs]  # fmt: skip
+    assert {row[1] for row in mean_table(replace(results, runs=tuple(runs)), ["em", "f1"]).body} == {"1 to 3"}
+    assert {row[1] for row in mean_table(results, ["em"]).body} == {"3"}
+
+
+def test_several_sets_of_versions_are_told(results):
+    assert "sets of versions" not in printed(results)
+    assert "made with 2 sets of versions" in printed(replace(results, versions=({"code": "a"}, {"code": "b"})))
 
 
 def test_a_variant_lacking_a_seed_is_compared_on_those_it_has(results):

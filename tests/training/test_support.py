@@ -93,6 +93,14 @@ def test_one_of_two_equal_quotes_is_enough():
     assert value("economy", *NEEDED, judge=either) == pytest.approx(value("sufficiency", *NEEDED, judge=either) / 2)
 
 
+def test_spans_that_differ_in_case_alone_are_one_however_many_there_are():
+    many = [f"{'LEO'[:n]}{'leo'[n:]} visited Rome" for n in range(4)] + [f"Leo {word} Rome" for word in ("Visited", "vIsited", "viSited", "visIted", "VISITED", "visited")]  # fmt: skip
+    assert value("sufficiency", *many, "Ada hired Leo.") == value("sufficiency", "Leo visited Rome", "Ada hired Leo.")
+    assert (
+        value("sufficiency", *[f"Leo visited Rome {n}" for n in range(12)]) == 0
+    )  # more than eight are not asked about
+
+
 def test_nine_tenths_are_enough_so_that_a_last_doubt_decides_nothing():
     """Else leaving out a fact that is hard to read pays a hair more than quoting it."""
 
