@@ -9,6 +9,8 @@ import argparse
 import json
 import logging
 import shlex
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,14 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from rlkit.ablation.jobs import jobs_of
+    from rlkit.ablation.jobs import check_files, done_jobs, jobs_of, seeds_there
     from rlkit.ablation.results import load, read
     from rlkit.ablation.settings import load_ablation
     from rlkit.ablation.summary import t_interval
 
     if args.files:
-        if args.config:
-            raise ConfigError(f"--from: reads files alone, so {args.config} means nothing beside it; leave one out.")
+        idle = {args.config: args.config, "--seeds": args.seeds, "--only": args.only, "--jobs": args.jobs, "--dry-run": args.dry_run, "--show": args.show}  # fmt: skip
+        for name, given in idle.items():
+            if given:
+                raise ConfigError(f"--from: reads files alone, so {name} means nothing beside it; leave one out.")
         _tell(load(args.files), args, args.out)
         return 0
     if not args.config:
@@ -57,16 +61,19 @@ def main(args: argparse.Namespace) -> int:
     for name in args.only:
         if name not in ablation.variants:
             raise ConfigError(f"--only: there is no variant {name!r}; there are {', '.join(ablation.variants)}.{nearest(name, ablation.variants)}")  # fmt: skip
-    everything = jobs_of(ablation)
-    done = {
-        job.name for job in everything if job.is_done()
-    }  # raises where figures are not those of this file's settings
-    jobs = jobs_of(ablation, args.only) if args.only else everything
+    if args.metrics:
+        _check_metrics(args.metrics, [metric for suite in ablation.evaluation()[1] for metric in suite.metrics])
+    jobs = jobs_of(ablation, args.only)
+    if args.seeds and not args.show:  # what is there of other seeds stays in the results
+        ablation = replace(ablation, seeds=tuple(sorted({*seeds_there(ablation), *ablation.seeds})))
+    done = done_jobs(jobs_of(ablation))  # raises where figures are not those of this file's settings
     if args.dry_run:
         for job in jobs:
             print(f"# {job.name}{' (done)' if job.name in done else ''}\n{shlex.join(job.command)}")
         return 0
     t_interval([0.0, 1.0])  # what the tables need is missed before hours of training, not after them
+    if not args.show:
+        check_files([job for job in jobs if job.name not in done], ablation.output_dir)
     failed = 0 if args.show else _run(ablation, jobs, args.jobs)
     results = read(ablation, _command(args, ablation))
     if not any(run.figures for run in results.runs):
@@ -97,7 +104,7 @@ def _run(ablation: Ablation, jobs: list[Job], count: int | None) -> int:
 
     with held(ablation.output_dir, "output_dir"), ended_by_signal():
         places = places_for(count)
-        _log.info("%d jobs, %d at a time; %d are done", len(jobs), len(places), sum(job.is_done() for job in jobs))
+        _log.info("%d jobs, %d at a time", len(jobs), len(places))
         ended = run_jobs(jobs, places, on_event)
     return sum(outcome in ("failed", "not run") for outcome in ended.values())
 
@@ -121,6 +128,14 @@ def _report(ablation: Ablation, results: Results) -> None:
         _log.info("written: %s", out)
 
 
+def _check_metrics(asked: Iterable[str], known: Collection[str]) -> None:
+    for name in asked:
+        if name not in known:
+            raise ConfigError(
+                f"--metrics: {name!r} was not measured; there are {', '.join(known)}.{nearest(name, known)}"
+            )
+
+
 def _tell(results: Results, args: argparse.Namespace, out: Path | None) -> None:
     """Print the tables, and write them, their plot and the single figures into a folder where there is one."""
     from rlkit.ablation import results as files
@@ -130,11 +145,7 @@ def _tell(results: Results, args: argparse.Namespace, out: Path | None) -> None:
     from rlkit.whole_files import write_text
 
     known = list(dict.fromkeys(figure.metric for run in results.runs for figure in run.figures))
-    for name in args.metrics or ():
-        if name not in known:
-            raise ConfigError(
-                f"--metrics: {name!r} was not measured; there are {', '.join(known)}.{nearest(name, known)}"
-            )
+    _check_metrics(args.metrics or (), known)
     metrics = args.metrics or [name for name in results.headlines if name in known] or known
     data = {**files.as_data(results), **summary.as_data(results)}
     if out is not None:  # first of all: everything else can be made of it later

@@ -8,7 +8,6 @@ processes and folders; knows no figure.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
@@ -26,13 +25,10 @@ from typing import Any, Literal
 
 import yaml
 
-import curricula
-import rewards
-import rlkit
+from rlkit.ablation.inputs import OUR_CODE, digest, missing_files, named_files
 from rlkit.ablation.settings import Ablation, Stage
 from rlkit.config import differences
-from rlkit.data import files
-from rlkit.errors import RunError
+from rlkit.errors import DataError, RunError
 from rlkit.evaluation.suite import suite_names
 from rlkit.plain import plain
 from rlkit.runs import environment, write_json
@@ -44,8 +40,8 @@ SECONDS_TO_STOP = 20.0  # a training that is told to stop may write a checkpoint
 
 @dataclass(frozen=True)
 class Job:
-    """`command` makes what `note` stands beside; `settings` is what decides its result, and `made_from` the digests of
-    what it is made from: the jobs that it needs, and files that its settings name.
+    """`command` makes what `note` stands beside; `settings` is what decides its result, with the digests of the jobs that it
+    is `made_from` and of the `files` that its settings name.
 
     `run` is the folder of a training, whose own last file says as well that it is done.
     """
@@ -57,11 +53,12 @@ class Job:
     settings: Mapping[str, Any]
     run: Path | None = None
     made_from: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def digest(self) -> str:
-        """Of everything that decides the result."""
-        told = json.dumps([plain(self.settings), plain(self.made_from)], sort_keys=True, default=str)
+    def decided_by(self) -> str:
+        """A digest of everything that decides the result."""
+        told = json.dumps(plain([self.settings, self.made_from, self.files]), sort_keys=True, default=str)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     @property
@@ -74,25 +71,35 @@ class Job:
 
     def is_done(self) -> bool:
         """Whether it ran before; raises `RunError` where it ran with other settings, or from something else."""
-        if not self.note.is_file():
-            return False
-        note = _read(self.note)
-        changed = differences(note["settings"], json.loads(json.dumps(self.settings, default=str)))
-        source = note.get("made_from", {})  # a file that is gone, as after a move to another machine, changes nothing
-        changed += [f"{name}: is another one now" for name, digest in self.made_from.items() if source.get(name, digest) != digest]  # fmt: skip
+        changed = self.stale()
         if changed:
             lines = "\n  ".join(changed)
-            made = self.note.with_name(self.note.name.removesuffix(".done.json"))
             raise RunError(
                 f"{self.note}: was made with other settings and is not mixed with new ones. What differs:\n  {lines}\n"
-                f"Set these back, choose another output_dir, or remove the note and {made} to have it made again."
+                f"Set these back, choose another output_dir, or remove what is old to have it made again: rm -r {self.note} {self.made}"
             )
-        return True
+        return self.note.is_file()
+
+    @property
+    def made(self) -> Path:
+        """The folder beside the note."""
+        return self.note.with_name(self.note.name.removesuffix(".done.json"))
+
+    def stale(self) -> list[str]:
+        """What differs between that of which the note tells and what is asked for now."""
+        if not self.note.is_file():
+            return []
+        note = _read(self.note)
+        changed = differences(note["settings"], json.loads(json.dumps(self.settings, default=str)))
+        for key, now in (("made_from", self.made_from), ("files", self.files)):
+            before = note.get(key, {})  # a file that is gone, as after a move to another machine, changes nothing
+            changed += [f"{name}: is another one now" for name in now if before.get(name, now[name]) != now[name]]
+        return changed
 
     def noted(self, seconds: float, made_with: Mapping[str, Any]) -> dict[str, Any]:
         """What the note of this job holds."""
         told = {"command": list(self.command), "seconds": round(seconds, 1), "made_with": made_with}
-        return {**told, "settings": self.settings, "made_from": self.made_from}
+        return {**told, "settings": self.settings, "made_from": self.made_from, "files": self.files}
 
 
 def failure_of(note: Path) -> Path:
@@ -128,28 +135,36 @@ def jobs_of(ablation: Ablation, only: Sequence[str] = ()) -> list[Job]:
                 *([_evaluating(ablation, seed, stage)] if stage.has_model else []),
             ):
                 inputs = {name: digests[name] for name in job.needs}
-                made.append(replace(job, made_from={**inputs, **_files_of(job.settings, ablation.output_dir)}))
-                digests[job.name] = made[-1].digest
+                named = named_files(job.settings, ablation.output_dir)
+                made.append(replace(job, made_from=inputs, files=named))
+                digests[job.name] = made[-1].decided_by
     return made
 
 
-def _files_of(settings: Any, output_dir: Path) -> dict[str, str]:
-    """The digest of each file that settings name as a `path`; what the ablation makes itself is its jobs' to tell."""
-    if isinstance(settings, Mapping):
-        named = settings.get("path")
-        path = Path(named) if isinstance(named, str) else None
-        there = path is not None and path.is_file() and output_dir not in path.parents
-        here = {str(path): _digest(path, path.stat().st_mtime_ns)} if path is not None and there else {}
-        return {
-            **here,
-            **{key: value for one in settings.values() for key, value in _files_of(one, output_dir).items()},
-        }
-    return {}
+def seeds_there(ablation: Ablation) -> list[int]:
+    """The seeds for which the output folder holds anything that was made."""
+    numbers = [path.parent.name.removeprefix("seed") for path in ablation.output_dir.glob("seed*/*.done.json")]
+    return sorted({int(number) for number in numbers if number.isdecimal()})
 
 
-@functools.cache
-def _digest(path: Path, changed_ns: int) -> str:
-    return files.digest(path)
+def done_jobs(jobs: Sequence[Job]) -> set[str]:
+    """Which of them ran before. Raises `RunError` where any was made of something else, naming all that are old."""
+    stale = [job for job in jobs if job.stale()]
+    if len(stale) > 1:
+        old = " ".join(f"{job.note} {job.made}" for job in stale)
+        try:
+            stale[0].is_done()
+        except RunError as error:
+            raise RunError(f"{error}\nIn all {len(stale)} are old: rm -r {old}") from None
+    return {job.name for job in jobs if job.is_done()}
+
+
+def check_files(jobs: Sequence[Job], output_dir: Path) -> None:
+    """Raise `DataError` for files that jobs name and that are not there, before the first one takes its hours."""
+    lacking = {path: job.name for job in reversed(jobs) for path in missing_files(job.settings, output_dir)}
+    if lacking:
+        told = ", ".join(f"{path} ({name})" for path, name in sorted(lacking.items()))
+        raise DataError(f"there is no such file: {told}; nothing was started. Put it there, or take another path.")
 
 
 def _making(ablation: Ablation, seed: int, stage: Stage) -> Job:
@@ -207,7 +222,7 @@ def run_jobs(
     made_with = _made_with()
     for job in jobs:
         note_ended(job, made_with)
-    kept = {job.name for job in jobs if job.is_done()}  # first of all, so that a contradiction costs nothing
+    kept = done_jobs(jobs)  # first of all, so that a contradiction costs nothing
     stopped = {job.name: words for job in jobs if (words := _stopped(job))}
     ended: dict[str, Outcome] = {}
     free: SimpleQueue[Mapping[str, str]] = SimpleQueue()
@@ -244,7 +259,10 @@ def run_jobs(
                 if code:
                     write_json(job.failure, {**told, "exit_code": code, "words": words})
                 else:
-                    write_json(job.note, told)
+                    edited = {path: "edited" for path, before in job.files.items() if digest(Path(path)) != before}
+                    write_json(job.note, {**told, "files": {**job.files, **edited}})
+                    if edited:
+                        raise RunError(f"{', '.join(edited)}: edited while {job.name} ran, so nobody can say what it read. Everything is stopped; the next start says what to remove.")  # fmt: skip
                 on_event(job, ended[job.name], seconds, words)
     return ended
 
@@ -341,9 +359,8 @@ def _made_with() -> dict[str, Any]:
 def _code() -> str:
     """A digest of the code that makes figures: files made with another one may differ in more than their seeds."""
     content = hashlib.sha256()
-    for package in (rewards, curricula, rlkit):
-        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
-            content.update(path.read_bytes())
+    for path in (path for folder in OUR_CODE for path in sorted(folder.rglob("*.py"))):
+        content.update(path.read_bytes())
     return content.hexdigest()[:16]
 
 

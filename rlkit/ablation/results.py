@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from rewards.config import from_config as rewards_from_config
+from rlkit.ablation.inputs import named_files
 from rlkit.ablation.jobs import evaluation_folder, failure_of
 from rlkit.ablation.settings import Ablation, Stage
 from rlkit.config import differences
@@ -119,7 +120,8 @@ def settings_of(ablation: Ablation) -> dict[str, Any]:
         "evaluation": {"model": settings.model, "suites": {suite.name: suite for suite in suites}},
     }
     settled: dict[str, Any] = json.loads(json.dumps(plain(told), default=str))
-    return settled
+    files = named_files([settled["configs"], settled["evaluation"]], ablation.output_dir)
+    return {**settled, "files": files} if files else settled
 
 
 def write(path: Path, data: Mapping[str, Any]) -> None:
@@ -190,6 +192,7 @@ def load(paths: Sequence[Path]) -> Results:
 
 
 def _load(path: Path) -> Results:
+    path = path / "results.json" if path.is_dir() else path
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; `rlkit ablate` writes results.json into its output_dir.")
     try:

@@ -296,12 +296,19 @@ def _check_configs(ablation: Ablation, stage: Stage, where: str) -> None:
 def _check_own(stage: Stage, overrides: Sequence[str]) -> None:
     """What an ablation decides for each seed is no variant's to change: it would be lost without a word."""
     decided = [change.partition("=")[0] for change in overrides[len(stage.changes) :]]
-    for key in stage.set:
+    for key in _leaves(plain(stage.set)):
         if any(f"{key}.".startswith(f"{own}.") for own in decided):
             raise ConfigError(
                 f"set.{key}: is decided by the ablation, for every seed anew, so the variant would not differ in it; leave it out"
                 + (" (from: names the start)." if key.startswith("model.") else ".")
             )
+
+
+def _leaves(values: Any, key: str = "") -> list[str]:
+    """The dotted keys of everything that is no mapping itself."""
+    if not isinstance(values, Mapping) or not values:
+        return [key]
+    return [leaf for name, value in values.items() for leaf in _leaves(value, f"{key}.{name}" if key else str(name))]
 
 
 def opened(stage: Stage, overrides: Sequence[str] | None = None) -> Config:
@@ -327,6 +334,8 @@ def _differences(
     for name, pair in given.items():
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise ConfigError(f"{where}: differences.{name}: is {pair!r:.80}, but must be [variant, against].")
+        if pair[0] == pair[1]:
+            raise ConfigError(f"{where}: differences.{name}: holds {pair[0]!r} against itself; name two.")
         for one in pair:
             if one not in known:
                 raise ConfigError(f"{where}: differences.{name}: {one!r} is no variant; there are {', '.join(known)}.{nearest(str(one), known)}")  # fmt: skip

@@ -45,7 +45,11 @@ def mean_table(results: Results, metrics: Collection[str]) -> Table:
         f"questions behind a seed's figure: {' to '.join(f'{n:,}' for n in dict.fromkeys((counts[0], counts[-1])))}",
     ]
     if len(results.versions) > 1:
-        notes.append(f"made with {len(results.versions)} sets of versions, all in results.json")
+        told = dict.fromkeys(name for one in results.versions for name in one)
+        other = [name for name in told if len({str(one.get(name)) for one in results.versions}) > 1]
+        notes.append(
+            f"made with {len(results.versions)} sets of versions, which differ in {', '.join(other)}; see results.json"
+        )
     lacking = missing(results)
     for seed in dict.fromkeys(seed for _, seed in lacking):
         notes.append(f"not measured, seed {seed}: {', '.join(name for name, other in lacking if other == seed)}")
@@ -71,6 +75,9 @@ def effect_table(results: Results, metrics: Collection[str]) -> Table:
         "* the 95 % interval (paired t over seeds) excludes zero; without it no effect was found",
         f"{len(body)} comparisons: where nothing has an effect, about one in twenty is marked all the same",
     ]
+    lacking = [name for name in results.differences if name not in {row[0] for row in body}]
+    if lacking:
+        notes.append(f"not measured: {', '.join(lacking)}")
     header = ("question", "difference", "figure", "mean", "95 % interval", "seeds")
     return _table(f"{results.title}: differences", header, body, 3, notes)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rlkit.ablation.inputs import digest
 from rlkit.ablation.jobs import Job, run_jobs
 from rlkit.errors import RunError
 
@@ -52,12 +53,31 @@ def test_a_job_waits_for_its_inputs_and_is_kept_the_second_time(tmp_path):
 def test_what_is_made_again_makes_all_that_came_of_it_old(tmp_path):
     """The base model was made anew with other settings, and its evaluation is of the old one."""
     old = job(tmp_path, "a", "", settings={"steps": 1})
-    run([old, replace(job(tmp_path, "b", "", ["a"]), made_from={"a": old.digest})])
+    run([old, replace(job(tmp_path, "b", "", ["a"]), made_from={"a": old.decided_by})])
     new = job(tmp_path, "a", "", settings={"steps": 2})
     new.note.unlink()
-    with pytest.raises(RunError, match=r"(?s)b.done.json: .*a: is another one now.*remove the note and .*/b to have"):
-        run([new, replace(job(tmp_path, "b", "", ["a"]), made_from={"a": new.digest})])
-    assert old.digest == job(tmp_path, "other", "", settings={"steps": 1}).digest != new.digest
+    with pytest.raises(RunError, match=r"(?s)b.done.json: .*a: is another one now.*rm -r .*b.done.json .*/b$"):
+        run([new, replace(job(tmp_path, "b", "", ["a"]), made_from={"a": new.decided_by})])
+    assert old.decided_by == job(tmp_path, "other", "", settings={"steps": 1}).decided_by != new.decided_by
+
+
+def test_all_that_is_old_is_named_at_once(tmp_path):
+    run([job(tmp_path, name, "", settings={"x": 1}) for name in "abc"])
+    with pytest.raises(RunError, match=r"In all 2 are old: rm -r \S+a.done.json \S+/a \S+c.done.json \S+/c$"):
+        run([job(tmp_path, name, "", settings={"x": 2 if name != "b" else 1}) for name in "abc"])
+
+
+def test_a_file_that_is_edited_while_it_is_read_stops_everything(tmp_path):
+    """Whether the old or the new rows were read, nobody can say; to set the file back does not help either."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("old")
+    reads = replace(job(tmp_path, "a", writes(tmp_path, "rows.jsonl", "'new'")), files={str(rows): digest(rows)})
+    with pytest.raises(RunError, match=r"rows.jsonl: edited while a ran"):
+        run([reads, job(tmp_path, "b", "", ["a"])])
+    rows.write_text("old")
+    with pytest.raises(RunError, match=r"rows.jsonl: is another one now"):
+        run([reads])
+    assert not (tmp_path / "b.done.json").exists()
 
 
 def test_what_fails_keeps_back_what_needs_it_and_nothing_else(tmp_path):

@@ -195,6 +195,24 @@ def test_old_figures_are_not_told_as_those_of_new_settings(mine, change, words, 
     assert not Path("kept").exists()
 
 
+def test_files_that_were_made_of_other_rows_are_not_put_together(mine):
+    """The settings are the same, and the rows that they name are not."""
+    first, _ = parts_of(read(mine, ""))
+    rewritten(Path("rows.jsonl"), "a b c d", "a b c e")
+    results = read(mine, "")
+    other = results_file(replace(results, runs=tuple(run for run in results.runs if run.seed == 2)), "other.json")
+    with pytest.raises(ConfigError, match=r"(?s)other.json: was made with other settings.*files.rows.jsonl"):
+        load([first, other])
+
+
+def test_another_seed_does_not_take_the_place_of_those_that_are_there(mine, monkeypatch):
+    monkeypatch.setattr("rlkit.ablate._run", lambda *given: 0)
+    monkeypatch.setattr("rlkit.ablation.jobs.check_files", lambda *given: None)
+    assert main(["ablate", "mine.yaml", "--seeds", "3"]) == 0
+    assert load([mine.output_dir]).seeds == [1, 2, 3]
+    assert load([mine.output_dir]).commands == ("rlkit ablate mine.yaml --seeds 1 2 3",)
+
+
 def rewritten(path, before, after):
     text = path.read_text()
     assert before in text
@@ -209,6 +227,11 @@ def test_what_is_no_results_file_is_named(mine, capsys):
     assert "'emm' was not measured; there are em, f1. Did you mean 'em'?" in capsys.readouterr().err
     assert main(["ablate", "mine.yaml", "--from", "seed1.json"]) == 2
     assert "mine.yaml means nothing beside it" in capsys.readouterr().err
+    for more in (["--seeds", "1"], ["--only", "full"], ["--jobs", "1"], ["--dry-run"], ["--show"]):
+        assert main(["ablate", "--from", "seed1.json", *more]) == 2
+        assert f"{more[0]} means nothing beside it" in capsys.readouterr().err
+    assert main(["ablate", "mine.yaml", "--metrics", "emm"]) == 2  # before anything runs
+    assert "'emm' was not measured; there are em, f1" in capsys.readouterr().err
     assert main(["ablate"]) == 2
     assert "name a config" in capsys.readouterr().err
     for damage in (

@@ -155,6 +155,11 @@ def test_questions_that_are_no_seeds_stay(tmp_path):
         (changed("differences", to={"x": ["full", "ful"]}), ["differences.x: 'ful' is no variant", "'full'"]),
         (changed("differences", to={"x": "full"}), ["must be [variant, against]"]),
         (changed("variants", "bare", "set", to={"train.seed": 7}), ["variants.bare: set.train.seed: is decided by"]),
+        (
+            changed("variants", "bare", "set", to={"train": {"seed": 7}}),
+            ["variants.bare: set.train.seed: is decided by"],
+        ),
+        (changed("differences", to={"x": ["full", "full"]}), ["differences.x: holds 'full' against itself"]),
         (changed("variants", "bare", "set", to={"sources.easy.seed": 7}), ["set.sources.easy.seed: is decided by"]),
         (changed("variants", "rejection", "set", to={"sources.x.rows": 7}), ["set.sources.x.rows: is decided by"]),
         (

@@ -92,7 +92,16 @@ def test_columns_with_fewer_seeds_are_not_told_as_more(results):
 
 def test_several_sets_of_versions_are_told(results):
     assert "sets of versions" not in printed(results)
-    assert "made with 2 sets of versions" in printed(replace(results, versions=({"code": "a"}, {"code": "b"})))
+    others = ({"torch": "2", "code": "a"}, {"torch": "2", "code": "b"})
+    assert "made with 2 sets of versions, which differ in code; see results.json" in printed(
+        replace(results, versions=others)
+    )
+
+
+def test_a_difference_without_figures_is_not_left_out_silently(results):
+    runs = [run for run in results.runs if run.stage != "bare"]
+    assert "not measured: grounding" in printed(replace(results, runs=tuple(runs)))
+    assert "not measured" not in printed(results)
 
 
 def test_a_variant_lacking_a_seed_is_compared_on_those_it_has(results):
