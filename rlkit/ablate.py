@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from rlkit.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from rlkit.ablation.jobs import Job, Outcome
+    from rlkit.ablation.jobs import Job
     from rlkit.ablation.results import Results
+    from rlkit.ablation.running import Outcome
     from rlkit.ablation.settings import Ablation
 
 COMPLETIONS = 200  # of each run, in the report
@@ -89,7 +90,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _run(ablation: Ablation, jobs: list[Job], count: int | None) -> int:
-    from rlkit.ablation.jobs import ended_by_signal, places_for, run_jobs
+    from rlkit.ablation.running import ended_by_signal, places_for, run_jobs
     from rlkit.folder_lock import held
 
     done = 0

@@ -22,7 +22,7 @@ FORBIDDEN_MODULES = {"subprocess", "marshal", "shelve", "dill", "cloudpickle", "
 # Where a module is imported whose name stands in a config or on the command line, or in our own list of verbs.
 IMPORTERS = {"rewards/config.py", "rlkit/audit.py", "rlkit/cli.py", "rlkit/completion.py"}
 # What starts this toolkit or a launcher of it, from a list of words.
-STARTERS = {"rlkit/ablation/jobs.py", "rlkit/launching/devices.py", "rlkit/launching/supervise.py"}
+STARTERS = {"rlkit/ablation/running.py", "rlkit/launching/devices.py", "rlkit/launching/supervise.py"}
 # Reads back what it has written itself one line before.
 UNPICKLERS = {"rewards/testing.py"}
 

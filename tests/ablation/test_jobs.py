@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from rlkit.ablation.inputs import digest
-from rlkit.ablation.jobs import Job, run_jobs
+from rlkit.ablation.jobs import Job
+from rlkit.ablation.running import run_jobs
 from rlkit.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,7 +136,7 @@ def test_no_process_outlives_an_interrupted_one(tmp_path):
     pids.mkdir()
     child = f"import os, pathlib, time; pathlib.Path({str(pids)!r}, str(os.getpid())).touch(); time.sleep(600)"
     script = (
-        "import sys; from pathlib import Path; from rlkit.ablation.jobs import *\n"
+        "import sys; from pathlib import Path; from rlkit.ablation.jobs import Job; from rlkit.ablation.running import *\n"
         f"jobs = [Job(f'j{{n}}', (sys.executable, '-c', {child!r}), (), Path({str(tmp_path)!r}, f'j{{n}}.done.json'), {{}}) for n in range(3)]\n"
         "with ended_by_signal(): run_jobs(jobs, [{}, {}], lambda *event: None)"
     )

@@ -17,7 +17,7 @@ import warm
 
 
 class Forked:
-    """A job's process as `rlkit.ablation.jobs` sees it: what it uses of `subprocess.Popen`."""
+    """A job's process as `rlkit.ablation.running` sees it: what it uses of `subprocess.Popen`."""
 
     def __init__(self, command: Sequence[str], *, env: dict[str, str], stdout: Any, **_: Any) -> None:
         assert tuple(command[:2]) == (sys.executable, "-m")
@@ -42,16 +42,15 @@ def main_of(module: str) -> Callable[[list[str]], int]:
     return importlib.import_module("rlkit.cli" if module == "rlkit" else module).main
 
 
-if (
-    __name__ == "__main__"
-):  # started with the words `rlkit ablate` behind its name, which make it a launcher of its jobs
+if __name__ == "__main__":
+    # Started with the words `rlkit ablate` behind its name, which make it a launcher of its jobs.
     import peft  # noqa: F401
     import torch
     from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer  # noqa: F401
 
-    from rlkit.ablation import jobs
+    from rlkit.ablation import running
     from rlkit.training import grpo, sft  # noqa: F401
 
     torch.set_num_threads(1)
-    jobs.subprocess = types.SimpleNamespace(Popen=Forked, DEVNULL=None)  # type: ignore[assignment]  # its own alone
+    running.subprocess = types.SimpleNamespace(Popen=Forked, DEVNULL=None)  # type: ignore[assignment]  # its own alone
     warm.serve(start)
