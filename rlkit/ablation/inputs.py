@@ -36,8 +36,8 @@ def digest(path: Path) -> str:
 
 
 def missing_files(settings: Any, own: Path) -> list[str]:
-    """What `path:` names with a file's suffix and is not there, nor will be made in `own`."""
-    named = [value for key, value in _texts(settings) if key == "path" and Path(value).suffix]
+    """What `path:` names as a file of rows and is not there, nor will be made in `own`; a hub's name may hold a dot, too."""
+    named = [value for key, value in _texts(settings) if key == "path" and value.endswith(files.SUFFIXES)]
     return [value for value in named if own not in Path(value).parents and not glob.glob(value, recursive=True)]
 
 

@@ -26,7 +26,7 @@ from rlkit.plain import plain
 @dataclass(frozen=True)
 class Job:
     """`command` makes what `note` stands beside; `settings` is what decides its result, with the digests of the jobs that it
-    is `made_from` and of the `files` that its settings name.
+    is `made_from` and of the `files` that its settings, or theirs, name.
 
     `run` is the folder of a training, whose own last file says as well that it is done.
     """
@@ -42,8 +42,8 @@ class Job:
 
     @property
     def decided_by(self) -> str:
-        """A digest of everything that decides the result."""
-        told = json.dumps(plain([self.settings, self.made_from, self.files]), sort_keys=True, default=str)
+        """A digest of everything that decides the result but the content of files."""
+        told = json.dumps(plain([self.settings, self.made_from]), sort_keys=True, default=str)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     @property
@@ -95,7 +95,7 @@ def failure_of(note: Path) -> Path:
 def jobs_of(ablation: Ablation, only: Sequence[str] = ()) -> list[Job]:
     """Everything that has to be made for all seeds, inputs first; `only` names the variants that are wanted."""
     wanted = {*(only or ablation.variants), *ablation.before}
-    made, digests = list[Job](), dict[str, str]()
+    made = dict[str, Job]()
     for seed in ablation.seeds:
         for stage in ablation.stages.values():
             if stage.name not in wanted:
@@ -104,11 +104,12 @@ def jobs_of(ablation: Ablation, only: Sequence[str] = ()) -> list[Job]:
                 _making(ablation, seed, stage),
                 *([_evaluating(ablation, seed, stage)] if stage.has_model else []),
             ):
-                inputs = {name: digests[name] for name in job.needs}
+                inputs = [made[name] for name in job.needs]
                 named = named_files(job.settings, ablation.output_dir)
-                made.append(replace(job, made_from=inputs, files=named))
-                digests[job.name] = made[-1].decided_by
-    return made
+                for other in inputs:  # an edit makes old what was made of it, however far back
+                    named = {**other.files, **named}
+                made[job.name] = replace(job, made_from={other.name: other.decided_by for other in inputs}, files=named)
+    return list(made.values())
 
 
 def seeds_there(ablation: Ablation) -> list[int]:

@@ -57,5 +57,5 @@ def test_a_digest_is_of_the_content() -> None:
 
 def test_a_file_that_is_not_there_is_named() -> None:
     sources = {"a": {"path": "data/a.jsonl"}, "b": {"of": {"path": "data/c.jsonl"}}, "c": {"path": "data/*.json"}}
-    made = {"d": {"path": "runs/mine/seed2/kept.jsonl"}, "e": {"path": "ucinlp/drop"}, "f": {"path": "saved"}}
+    made = {"d": {"path": "runs/mine/seed2/kept.jsonl"}, "e": {"path": "ucinlp/drop.v1"}, "f": {"path": "saved"}}
     assert missing_files({"sources": {**sources, **made}}, OWN) == ["data/c.jsonl", "data/*.json"]

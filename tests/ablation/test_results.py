@@ -207,10 +207,18 @@ def test_files_that_were_made_of_other_rows_are_not_put_together(mine):
 
 def test_another_seed_does_not_take_the_place_of_those_that_are_there(mine, monkeypatch):
     monkeypatch.setattr("rlkit.ablate._run", lambda *given: 0)
-    monkeypatch.setattr("rlkit.ablation.jobs.check_files", lambda *given: None)
     assert main(["ablate", "mine.yaml", "--seeds", "3"]) == 0
     assert load([mine.output_dir]).seeds == [1, 2, 3]
     assert load([mine.output_dir]).commands == ("rlkit ablate mine.yaml --seeds 1 2 3",)
+
+
+def test_a_missing_file_is_told_before_anything_runs(mine, monkeypatch, capsys):
+    monkeypatch.setattr("rlkit.ablate._run", lambda *given: pytest.fail("started"))
+    Path("rows.jsonl").unlink()
+    assert main(["ablate", "mine.yaml", "--seeds", "7"]) == 2
+    said = capsys.readouterr().err
+    assert "there is no such file: rows.jsonl (seed7/full)" in said
+    assert "nothing was started" in said
 
 
 def rewritten(path, before, after):
