@@ -14,7 +14,7 @@ from rlkit.cli import main
 from rlkit.config import differences
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / f"docs/{name}.md" for name in ("ablations_measured", "ablations_memory")]
+PAGES = [ROOT / f"docs/{name}.md" for name in ("ablations_measured", "ablations_memory", "grpo_settings")]
 FOLDERS = sorted(path.parent for path in (ROOT / "docs/ablations").glob("*/results.json"))
 IN_FILES = ["em"]  # what table.md and plot.svg show; every other metric stands in the results
 ON_PAGES = {"memory": ["em", "session_jaccard"]}  # a page may show more
