@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import shlex
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -42,11 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from rlkit.ablation.jobs import check_files, done_jobs, jobs_of, seeds_there
+    from rlkit.ablation.jobs import check_files, check_trainings, done_jobs, jobs_of, seeds_there
     from rlkit.ablation.results import load, read
     from rlkit.ablation.settings import load_ablation
     from rlkit.ablation.summary import t_interval
 
+    if args.out is not None:
+        _check_folder(args.out)
     if args.files:
         idle = {args.config: args.config, "--seeds": args.seeds, "--only": args.only, "--jobs": args.jobs, "--dry-run": args.dry_run, "--show": args.show}  # fmt: skip
         for name, given in idle.items():
@@ -54,6 +57,10 @@ def main(args: argparse.Namespace) -> int:
                 raise ConfigError(f"--from: reads files alone, so {name} means nothing beside it; leave one out.")
         _tell(load(args.files), args, args.out)
         return 0
+    if args.show:
+        for name, given in {"--only": args.only, "--jobs": args.jobs, "--dry-run": args.dry_run}.items():
+            if given:
+                raise ConfigError(f"--show: shows all that is done and runs nothing, so {name} means nothing beside it; leave one out.")  # fmt: skip
     if not args.config:
         raise ConfigError("rlkit ablate: name a config, or what was measured with --from FILE.")
     if args.jobs is not None and args.jobs < 1:
@@ -65,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
     if args.metrics:
         _check_metrics(args.metrics, [metric for suite in ablation.evaluation()[1] for metric in suite.metrics])
     jobs = jobs_of(ablation, args.only)
-    if args.seeds and not args.show:  # what is there of other seeds stays in the results
+    if not (args.seeds and args.show):  # what is there of other seeds stays in the results
         ablation = replace(ablation, seeds=tuple(sorted({*seeds_there(ablation), *ablation.seeds})))
     done = done_jobs(jobs_of(ablation))  # raises where figures are not those of this file's settings
     if args.dry_run:
@@ -74,7 +81,9 @@ def main(args: argparse.Namespace) -> int:
         return 0
     t_interval([0.0, 1.0])  # what the tables need is missed before hours of training, not after them
     if not args.show:
-        check_files([job for job in jobs if job.name not in done], ablation.output_dir)
+        missing = [job for job in jobs if job.name not in done]
+        check_files(missing, ablation.output_dir)
+        check_trainings(ablation, missing)
     failed = 0 if args.show else _run(ablation, jobs, args.jobs)
     results = read(ablation, _command(args, ablation))
     if not any(run.figures for run in results.runs):
@@ -127,6 +136,15 @@ def _report(ablation: Ablation, results: Results) -> None:
         out = ablation.output_dir / "report.html"
         write_report(trained, out, title=ablation.title, completions=COMPLETIONS, evaluation_folders=asked)
         _log.info("written: %s", out)
+
+
+def _check_folder(out: Path) -> None:
+    """Raise before hours of training, not after them, where nothing could be written."""
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"--out: {there} is a file, but results go into a folder; name another one.")
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"--out: nothing may be written into {there}; name another folder.")
 
 
 def _check_metrics(asked: Iterable[str], known: Collection[str]) -> None:

@@ -12,9 +12,10 @@ from rlkit.config import Config
 from rlkit.errors import nearest
 
 
-def lacking(config: Config) -> list[str]:
-    """What this machine lacks for the run, one sentence each: files that `train:` names, packages that it asks for."""
-    lacks = _start_problems(config.model.get("model_name_or_path"))
+def lacking(config: Config, start_comes: bool = False) -> list[str]:
+    """What this machine lacks for the run, one sentence each: files that `train:` names, packages that it asks for, and the
+    model that it starts from unless that comes later."""
+    lacks = [] if start_comes else _start_problems(config.model.get("model_name_or_path"))
     path = config.train.get("deepspeed")
     if isinstance(path, str) and not Path(path).is_file():
         near = nearest(Path(path).name, [p.name for p in Path(path).parent.glob("*.json")])

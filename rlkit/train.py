@@ -55,11 +55,11 @@ def train(config: Config, *, resume: bool = False) -> Run:
     from rlkit.training.stopping import follow_launcher
     from rlkit.training.together import stopping_together
 
+    follow_launcher()
     world = processes.world_size()
     # Every process looks for itself and finds the same, so that no group has to exist for a refusal.
     reward, sources = processes.same(lambda: preflight(config, world, resume))
     run = Run(config.output_dir)
-    follow_launcher()
     try:
         if processes.rank() == 0:
             # Before the processes meet, because a second run would fail to take the first one's port.
@@ -83,10 +83,15 @@ def train(config: Config, *, resume: bool = False) -> Run:
     return run
 
 
-def preflight(config: Config, world_size: int = 1, must_exist: bool = False) -> tuple[Weighted | None, Sources]:
-    """Everything that can be refused without a model: rewards, files, run folder, data, batch arithmetic, curriculum."""
+def preflight(
+    config: Config, world_size: int = 1, must_exist: bool = False, start_comes: bool = False
+) -> tuple[Weighted | None, Sources]:
+    """Everything that can be refused without a model: rewards, files, run folder, data, batch arithmetic, curriculum.
+
+    `start_comes`: the model that the run starts from is made later.
+    """
     reward = None if config.rewards is None else rewards_from_config(config.to_dict()["rewards"])
-    lacks = lacking(config)
+    lacks = lacking(config, start_comes)
     if lacks:
         raise ConfigError(" ".join(lacks))
     open_run(config, world_size=world_size, must_exist=must_exist)

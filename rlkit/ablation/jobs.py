@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rewards.errors import RewardError
 from rlkit.ablation.inputs import missing_files, named_files
 from rlkit.ablation.settings import Ablation, Stage
 from rlkit.config import differences
-from rlkit.errors import DataError, RunError
+from rlkit.errors import DataError, RlkitError, RunError
 from rlkit.evaluation.suite import suite_names
 from rlkit.plain import plain
 
@@ -74,7 +75,7 @@ class Job:
         """What differs between that of which the note tells and what is asked for now."""
         if not self.note.is_file():
             return []
-        note = read_note(self.note)
+        note = read_note(self.note, ("settings", "seconds"))
         changed = differences(note["settings"], json.loads(json.dumps(self.settings, default=str)))
         for key, now in (("made_from", self.made_from), ("files", self.files)):
             before = note.get(key, {})  # a file that is gone, as after a move to another machine, changes nothing
@@ -138,6 +139,24 @@ def check_files(jobs: Sequence[Job], output_dir: Path) -> None:
         raise DataError(f"there is no such file: {told}; nothing was started. Put it there, or take another path.")
 
 
+def check_trainings(ablation: Ablation, jobs: Sequence[Job]) -> None:
+    """Raise for what `rlkit train` would refuse without a model (data, batches, curriculum, machine), before the first job
+    takes its hours; trainings of one seed stand for those of the others."""
+    from rlkit.train import preflight
+
+    names = {job.name for job in jobs if job.run is not None and not (job.run / "done.json").is_file()}
+    checked = set[str]()
+    for seed in ablation.seeds:
+        for stage in ablation.stages.values():
+            if f"seed{seed}/{stage.name}" not in names or stage.name in checked or stage.rows is not None:
+                continue  # rows that an earlier job has to make can only be read by the training itself
+            checked.add(stage.name)
+            try:
+                preflight(ablation.config(seed, stage.name), start_comes=stage.start is not None)
+            except (RlkitError, RewardError) as error:
+                raise type(error)(f"{stage.name}: {error}\nNothing was started.") from error
+
+
 def _making(ablation: Ablation, seed: int, stage: Stage) -> Job:
     folder, python = ablation.folder(seed, stage.name), (sys.executable, "-m")
     number = ablation.training_seed(seed, stage.name)
@@ -182,6 +201,14 @@ def evaluation_folder(ablation: Ablation, seed: int, stage: str) -> Path:
     return ablation.folder(seed, stage).with_name(f"{stage}.evaluation")
 
 
-def read_note(path: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def read_note(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """What a file says that jobs have left; raises `DataError` where it is damaged, or lacks one of `keys`."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = [value[key] for key in keys]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}), so nobody can say what stands beside it; remove the note and what it "
+            "tells of, and the same command makes both again."
+        ) from error
     return value

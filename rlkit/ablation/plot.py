@@ -86,7 +86,8 @@ def plot(results: Results, metrics: Sequence[str]) -> str:
             box = (left / width, bottom / height, (across - 0.4) / width, CURVE_INCHES / height)
             axes = canvas.add_axes(box)
             _curves(axes, [run.curve for run in results.runs if run.stage == name], f"{name}: reward")
-            axes.set_ylim(lowest, highest)
+            if lowest < highest:  # else all are flat, and matplotlib's own limits show them
+                axes.set_ylim(lowest, highest)
         file = io.StringIO()
         canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return _described(file.getvalue(), results.title, _words(results, metrics))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from rewards.config import from_config as rewards_from_config
 from rlkit.ablation.inputs import named_files
-from rlkit.ablation.jobs import evaluation_folder, failure_of
+from rlkit.ablation.jobs import evaluation_folder, failure_of, read_note
 from rlkit.ablation.settings import Ablation, Stage
 from rlkit.config import differences
 from rlkit.errors import ConfigError, DataError
@@ -197,24 +197,49 @@ def _load(path: Path) -> Results:
         raise DataError(f"{path}: there is no such file; `rlkit ablate` writes results.json into its output_dir.")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        figures = [Figure(*one) for one in data["figures"]]
-        runs = []
-        for one in data["runs"]:
-            values, counts = (
-                {figure: value for figure, value in zip(figures, one[key], strict=True) if value is not None}
-                for key in ("values", "counts")
-            )
-            failures, alarms = tuple(one["failures"]), tuple(one["alarms"])
-            curve = tuple((step, reward) for step, reward in one["curve"])
-            told = (failures, alarms, curve, one["reward_share"])
-            runs.append(Run(one["stage"], one["seed"], values, counts, one["seconds"], *told))
-        found = Results(data["settings"], tuple(data["commands"]), tuple(data["versions"]), tuple(runs))
-        _ = found.title, found.stages, found.differences, found.headlines  # told of here, not in the middle of a table
+        figures = [Figure(*_texts(one)) for one in data["figures"]]
+        runs = tuple(_run_in_file(one, figures) for one in data["runs"])
+        versions = tuple(dict(one) for one in data["versions"])
+        found = Results(data["settings"], _texts(data["commands"]), versions, runs)
+        # told of here, not in the middle of a table
+        names = [*(run.stage for run in runs), *(name for pair in found.differences.values() for name in pair)]
+        _ = found.title, _texts(found.headlines)
+        unknown = [name for name in names if name not in found.stages]
+        if unknown or not runs:
+            raise ValueError(f"{unknown[0]!r} is none of its variants" if unknown else "it holds no run")
         return found
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path}: is no results.json of `rlkit ablate` ({type(error).__name__}: {error}); give one that it wrote."
         ) from error
+
+
+def _run_in_file(one: Mapping[str, Any], figures: Sequence[Figure]) -> Run:
+    """A run as a file tells of it; raises where anything in it is not what tables count with."""
+    values, counts = (
+        {figure: value for figure, value in zip(figures, one[key], strict=True) if value is not None}
+        for key in ("values", "counts")
+    )
+    if type(one["seed"]) is not int or one["seed"] < 0:
+        raise ValueError(f"seed: {one['seed']!r} is no whole number")
+    curve = tuple((_number(step), _number(reward)) for step, reward in one["curve"])
+    for number in (*values.values(), *counts.values(), *one["seconds"].values()):
+        _number(number)
+    share = one["reward_share"] if one["reward_share"] is None else _number(one["reward_share"])
+    failures, alarms = _texts(one["failures"]), _texts(one["alarms"])
+    return Run(one["stage"], one["seed"], values, counts, one["seconds"], failures, alarms, curve, share)
+
+
+def _number(value: Any) -> Any:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
+        raise ValueError(f"{values!r:.80} is no list of texts")
+    return tuple(values)
 
 
 def _once(items: Iterable[T]) -> tuple[T, ...]:
@@ -240,16 +265,16 @@ def _run(ablation: Ablation, seed: int, stage: Stage) -> tuple[Run, list[Mapping
     for what, place in (("made", folder), ("evaluated", evaluated)):
         note = place.with_name(f"{place.name}.done.json")
         if note.is_file():
-            told = json.loads(note.read_text(encoding="utf-8"))
-            seconds[what] = told["seconds"]
-            versions += [told["made_with"]] if "made_with" in told else []
+            noted = read_note(note, ("seconds",))
+            seconds[what] = noted["seconds"]
+            versions += [noted["made_with"]] if "made_with" in noted else []
         elif failure_of(note).is_file():
-            failed = json.loads(failure_of(note).read_text(encoding="utf-8"))
+            failed = read_note(failure_of(note), ("words", "exit_code"))
             words, code = failed["words"].strip().splitlines(), failed["exit_code"]
             how = f" (ended by {signal.Signals(-code).name})" if code < 0 else ""
             failures.append(f"could not be {what}{how}: {words[-1] if words else 'it said nothing'}")
     if "evaluated" in seconds:
-        suites = json.loads((evaluated / "results.json").read_text(encoding="utf-8"))["suites"]
+        suites = read_note(evaluated / "results.json", ("suites",))["suites"]
         for cell in (cell for suite in suites.values() for cell in suite["cells"] if cell["mean"] is not None):
             figure = Figure(cell["suite"], cell["subset"], cell["context"], cell["metric"])
             figures[figure], counts[figure] = round(cell["mean"], DIGITS), cell["n"]

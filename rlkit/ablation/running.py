@@ -25,6 +25,7 @@ from rlkit.ablation.jobs import Job, done_jobs, read_note
 from rlkit.config import differences
 from rlkit.errors import RunError
 from rlkit.runs import environment, write_json
+from rlkit.training.stopping import told_launcher
 
 Outcome = Literal["done", "kept", "failed", "not run"]
 STOPPED = "stopped by alarm"
@@ -38,9 +39,10 @@ def note_ended(job: Job, made_with: Mapping[str, Any]) -> None:
     config = yaml.safe_load((job.run / "config.yaml").read_text(encoding="utf-8"))
     if differences(config, job.settings):
         return
-    told = read_note(job.run / "done.json")
+    told = read_note(job.run / "done.json", ("seconds",))
     if "stopped" not in told:
         write_json(job.note, job.noted(told["seconds"], made_with))
+        job.failure.unlink(missing_ok=True)
     else:  # such a run is whole and never trained further
         noted = job.noted(told["seconds"], made_with)
         write_json(job.failure, {**noted, "exit_code": 1, "words": f"{STOPPED} {told['stopped']}"})
@@ -104,7 +106,7 @@ def run_jobs(
 
 def _stopped(job: Job) -> str:
     """By which alarm the job's training was stopped for good; "" where it was not."""
-    words = "" if job.note.is_file() or not job.failure.is_file() else read_note(job.failure)["words"]
+    words = "" if job.note.is_file() or not job.failure.is_file() else read_note(job.failure, ("words",))["words"]
     return words if words.startswith(STOPPED) else ""
 
 
@@ -121,7 +123,7 @@ class _Processes:
         with job.log.open("wb") as log:
             # a group of its own, so that its children end with it and a Ctrl-C at the terminal reaches it once
             process = subprocess.Popen(
-                job.command, env={**os.environ, **place}, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                job.command, env={**os.environ, **place, **told_launcher()}, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )  # fmt: skip
             self._running.add(process)

@@ -25,6 +25,11 @@ SEEDS_APART = (
     8  # training seeds of one ablation seed: one for each distance from the start, see `Ablation.training_seed`
 )
 WORLDS = ("care", "care_hard", "memory_t1")  # the names in `worlds`, which takes longer to import
+SECTIONS = (
+    "model",
+    "prompt",
+    "train",
+)  # of a config, that a variant changes key by key; the others it may also replace
 _KINDS = ("world", "sample", "config")
 
 
@@ -187,8 +192,8 @@ variants, evaluate, differences. Did you mean 'variants'?
     if not isinstance(evaluate, str) or not evaluate:
         raise ConfigError(f"{where}: evaluate: is {evaluate!r}, but must name a suite or a config of `rlkit evaluate`.")
     ablation = Ablation(
-        title=str(values.get("title", name)),
-        output_dir=Path(values.get("output_dir", f"runs/ablate/{name}")),
+        title=_text(values.get("title", name), f"{where}: title"),
+        output_dir=Path(_text(values.get("output_dir", f"runs/ablate/{name}"), f"{where}: output_dir")),
         seeds=_seeds(values.get("seeds"), f"{where}: seeds"),
         before=frozen(before),
         variants=frozen(variants),
@@ -211,6 +216,8 @@ def _stage(name: str, spec: Any, common: Mapping[str, Any], where: str) -> Stage
     given = {} if spec is None else spec
     if not isinstance(given, Mapping):
         raise ConfigError(f"{where}: is {spec!r:.80}, but must be a mapping, e.g. {{set: {{train.beta: 0.04}}}}.")
+    if not isinstance(name, str):
+        raise ConfigError(f"{where}: YAML reads this name as {type(name).__name__} {name!r}; put it in quotes.")
     if not name.replace("_", "").replace("-", "").isalnum():
         raise ConfigError(f"{where}: {name!r} becomes a folder's name; use letters, digits, - and _ alone.")
     known = ["from" if f.name == "start" else f.name for f in fields(Stage) if f.name != "name"]
@@ -219,6 +226,8 @@ def _stage(name: str, spec: Any, common: Mapping[str, Any], where: str) -> Stage
     kinds = [kind for kind in _KINDS if values.get(kind) is not None]
     if len(kinds) != 1:
         raise ConfigError(f"{where}: has {' and '.join(kinds) or 'none'} of world, sample, config; give exactly one.")
+    for key in ("world", "sample", "config", "from", "rows"):
+        _text(values.get(key, ""), f"{where}.{key}", empty=True)
     changes = values.get("set") or {}
     if not isinstance(changes, Mapping) or not all(isinstance(key, str) for key in changes):
         raise ConfigError(
@@ -281,6 +290,7 @@ def _check_configs(ablation: Ablation, stage: Stage, where: str) -> None:
     section = "before" if stage.name in ablation.before else "variants"
     try:
         if stage.world is None:
+            _check_sections(stage)
             _check_own(stage, ablation.overrides(ablation.seeds[0], stage.name))
             config = ablation.config(ablation.seeds[0], stage.name)
             if config.rewards is not None:
@@ -301,6 +311,16 @@ def _check_own(stage: Stage, overrides: Sequence[str]) -> None:
             raise ConfigError(
                 f"set.{key}: is decided by the ablation, for every seed anew, so the variant would not differ in it; leave it out"
                 + (" (from: names the start)." if key.startswith("model.") else ".")
+            )
+
+
+def _check_sections(stage: Stage) -> None:
+    for key in SECTIONS:
+        if key in stage.set:
+            inner = _leaves(plain(stage.set[key])) if stage.set[key] else ["..."]
+            raise ConfigError(
+                f"set.{key}: would replace the whole section, so everything else that {stage.config or stage.sample} says in it would be gone; "
+                f"name what changes: {{{', '.join(f'{key}.{name}: ...' for name in inner)}}}."
             )
 
 
@@ -345,8 +365,18 @@ def _differences(
 def _seeds(value: Any, where: str) -> tuple[int, ...]:
     fits = isinstance(value, list | tuple) and value and all(type(one) is int and 0 <= one < 2**28 for one in value)
     if not fits or len(set(value)) < len(value):
-        raise ConfigError(f"{where}: is {value!r:.80}, but must be a list of whole numbers, each once, e.g. [1, 2, 3].")
+        raise ConfigError(
+            f"{where}: is {value!r:.80}, but must be a list of whole numbers from 0 to {2**28 - 1}, each once, e.g. [1, 2, 3]."
+        )
     return tuple(value)
+
+
+def _text(value: Any, where: str, empty: bool = False) -> str:
+    if not isinstance(value, str) and not (empty and value is None):
+        raise ConfigError(f"{where}: is {value!r:.80}, but must be a text.")
+    if not value and not empty:
+        raise ConfigError(f"{where}: is empty; write a text, or leave the key out.")
+    return value or ""
 
 
 def _mapping(values: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:

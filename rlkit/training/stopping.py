@@ -22,6 +22,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # what Slurm, Kubernetes and launche
 EXIT_CODE = 85  # not 143, which a process that was killed without saving has as well
 ONE_SIGNAL_SECONDS = 3.0  # launchers pass on what the scheduler has sent to every process already
 LAUNCHER_POLL_SECONDS = 0.5
+LAUNCHER = "RLKIT_LAUNCHER"  # the variable that names it: process id and time of birth
 ORPHAN_SECONDS = 600.0  # how long processes without a launcher may take to the end of a step
 _LAUNCHERS = {
     "deepspeed",
@@ -148,8 +149,23 @@ def _end_at_once() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def told_launcher() -> dict[str, str]:
+    """What a launcher puts into the environment of the processes that it starts, so that they know it even if it ends while they start.
+
+    >>> list(told_launcher())
+    ['RLKIT_LAUNCHER']
+    """
+    return {LAUNCHER: f"{os.getpid()} {_birth(os.getpid())}"}
+
+
 def _launchers() -> list[tuple[int, str]]:
-    """The launcher above this process and those above it, as process ids with their times of birth."""
+    """The launcher above this process and those above it, as process ids with their times of birth; one that was told may have ended."""
+    process, _, birth = os.environ.get(LAUNCHER, "").partition(" ")
+    told = [(int(process), birth)] if process.isdecimal() and birth else []
+    return [*told, *_running_launchers()]
+
+
+def _running_launchers() -> list[tuple[int, str]]:
     found = []
     process = os.getppid()
     while process > 1 and _is_launcher(process):

@@ -247,10 +247,62 @@ def test_what_is_no_results_file_is_named(mine, capsys):
         lambda data: data["settings"].pop("title"),
         lambda data: data["runs"][0]["values"].pop(),
         lambda data: data["figures"][0].pop(),
+        lambda data: data.update(runs=[]),
+        lambda data: data.update(versions=["x"]),
+        lambda data: data["runs"][0].update(seed="1"),
+        lambda data: data["runs"][0].update(stage="ful"),
+        lambda data: data["runs"][0].update(failures="oops"),
+        lambda data: data["runs"][0].update(failures=[1]),
+        lambda data: data["runs"][0].update(seconds=None),
+        lambda data: data["runs"][0]["seconds"].update(made="60"),
+        lambda data: data["runs"][0].update(reward_share="0.1"),
+        lambda data: data["runs"][0]["values"].__setitem__(0, "0.5"),
+        lambda data: data["runs"][0]["values"].__setitem__(0, math.nan),
+        lambda data: data["runs"][0]["counts"].__setitem__(0, True),
+        lambda data: data["settings"].update(differences={"x": ["full"]}),
+        lambda data: data["settings"].update(differences={"x": ["full", "bar"]}),
     ):
         parts_of(read(mine, ""))
         with pytest.raises(DataError, match=r"seed1.json: is no results.json of `rlkit ablate`"):
             load([changed(first, damage)])
+
+
+def test_a_file_of_endless_brackets_is_no_results_file(tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"deep.json: is no results.json of `rlkit ablate`"):
+        load([tmp_path / "deep.json"])
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", None])
+@pytest.mark.parametrize("name", ["bare.done.json", "full.failed.json", "bare.evaluation/results.json"])
+def test_a_damaged_folder_is_named(mine, capsys, name, text):
+    path = mine.folder(1, "x").parent / name
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        (mine.folder(1, "full").parent / "full.done.json").unlink()
+        path.write_text(text)
+    there = text is None and name != "bare.evaluation/results.json"  # a note that is gone says that nothing was made
+    assert main(["ablate", "mine.yaml", "--show"]) == (0 if there else 2)
+    assert there or f"{path}: cannot be read" in capsys.readouterr().err
+
+
+def test_seeds_that_are_there_stay_in_the_results(mine, capsys):
+    """The file was cut down to one seed; both were measured with its settings."""
+    values = yaml.safe_load(Path("mine.yaml").read_text())
+    Path("mine.yaml").write_text(yaml.safe_dump({**values, "seeds": [1]}))
+    capsys.readouterr()
+    seeds = []
+    for chosen in ([], ["--seeds", "2"]):
+        assert main(["ablate", "mine.yaml", "--show", "--json", *chosen]) == 0
+        seeds.append({run["seed"] for run in json.loads(capsys.readouterr().out)["runs"]})
+    assert seeds == [{1, 2}, {2}]
+
+
+@pytest.mark.filterwarnings("error")
+def test_curves_that_never_move_are_drawn(mine):
+    runs = tuple(replace(run, curve=((5, 0.25), (10, 0.25))) for run in read(mine, "").runs)
+    assert "full: reward" in plot(replace(read(mine, ""), runs=runs), ["em"])
 
 
 def test_failures_are_read_from_notes_and_logs(mine):
@@ -359,7 +411,7 @@ def test_colour_says_which_differences_exclude_zero(mine):
 
 def test_the_command_makes_the_results_wherever_they_lie(mine, capsys):
     capsys.readouterr()
-    assert main(["ablate", "mine.yaml", "title=Other", "output_dir=out", "--jobs", "3", "--show", "--json"]) == 0
+    assert main(["ablate", "mine.yaml", "title=Other", "output_dir=out", "--show", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["commands"] == ["rlkit ablate mine.yaml title=Other --seeds 1 2"]
 
 

@@ -144,6 +144,18 @@ def test_questions_that_are_no_seeds_stay(tmp_path):
         (changed("variants", "a/b", to={}), ["becomes a folder's name"]),
         (changed("seeds", to=[1, 1]), ["seeds: is [1, 1]", "each once"]),
         (changed("seeds", to=[]), ["seeds: is []"]),
+        (changed("seeds", to=[-1]), ["seeds: is [-1]", "from 0 to 268435455"]),
+        ({**VALUES, "variants": {False: {}}}, ["variants.False: YAML reads this name as bool False; put it in quotes"]),
+        (changed("config", to=5), ["variants.full.config: is 5", "must be a text"]),
+        (changed("before", "sft", "from", to=[1]), ["before.sft.from: is [1]"]),
+        (changed("output_dir", to=""), ["output_dir: is empty"]),
+        (changed("output_dir", to=None), ["output_dir: is None"]),
+        (changed("title", to={"a": 1}), ["title: is {'a': 1}"]),
+        (
+            changed("variants", "bare", "set", to={"train": {"beta": 0.04}}),
+            ["variants.bare: set.train: would replace the whole section", GRPO, "{train.beta: ...}"],
+        ),
+        (changed("variants", "bare", "set", to={"model": None}), ["set.model: would replace the whole section"]),
         (changed("evaluate", to="synthetik"), ["evaluate", "Did you mean 'synthetic'?"]),
         (changed("before", "base", "world", to="cara"), ["before.base.world: is 'cara'", "Did you mean 'care'?"]),
         (changed("before", "base", "from", to="sft"), ["before.base.from: means nothing beside world"]),
@@ -156,8 +168,8 @@ def test_questions_that_are_no_seeds_stay(tmp_path):
         (changed("differences", to={"x": "full"}), ["must be [variant, against]"]),
         (changed("variants", "bare", "set", to={"train.seed": 7}), ["variants.bare: set.train.seed: is decided by"]),
         (
-            changed("variants", "bare", "set", to={"train": {"seed": 7}}),
-            ["variants.bare: set.train.seed: is decided by"],
+            changed("variants", "bare", "set", to={"sources.easy": {"format": "synthetic", "seed": 7}}),
+            ["variants.bare: set.sources.easy.seed: is decided by"],
         ),
         (changed("differences", to={"x": ["full", "full"]}), ["differences.x: holds 'full' against itself"]),
         (changed("variants", "bare", "set", to={"sources.easy.seed": 7}), ["set.sources.easy.seed: is decided by"]),
@@ -214,7 +226,35 @@ def test_the_command_refuses_and_tells(tmp_path, capsys, monkeypatch):
     assert "Did you mean 'full'?" in capsys.readouterr().err
     assert main(["ablate", str(path), "--show"]) == 2
     assert "nothing is measured yet" in capsys.readouterr().err
+    for more in (["--only", "full"], ["--jobs", "2"], ["--dry-run"]):
+        assert main(["ablate", str(path), "--show", *more]) == 2
+        assert f"{more[0]} means nothing beside it" in capsys.readouterr().err
+    for out, words in ((path, f"{path} is a file"), (path / "below", f"{path} is a file")):
+        assert main(["ablate", str(path), "--out", str(out)]) == 2
+        assert words in capsys.readouterr().err
     assert main(["ablate", "main.yaml"]) == 2
     assert "Did you mean 'mine.yaml'?" in capsys.readouterr().err
     assert main(["ablate", str(path), "--jobs", "0"]) == 2
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("sources.hard.level", "hrd", "Did you mean 'hard'?"),
+        ("train.num_generations", 3, "num_generations"),
+        ("curriculum", {"kind": "constant", "shares": {"easi": 1}}, "'easi'"),
+        ("sources.hard.facts", [1], "facts"),
+    ],
+)
+def test_what_training_would_refuse_is_told_before_the_first_job(key, value, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(
+        yaml.safe_dump({**VALUES, "variants": {"full": {}, "bare": {"set": {key: value}}}}, sort_keys=False)
+    )
+    assert main(["ablate", "mine.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "bare: " in said
+    assert "Nothing was started" in said
+    assert not Path("out").exists()

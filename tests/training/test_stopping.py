@@ -126,3 +126,11 @@ def test_a_rank_ends_with_its_launcher(tmp_path: Path, words: list[str]) -> None
     assert launcher.stdout.read() == ""  # the rank has closed it, as its last holder
     launcher.wait()
     launcher.stdout.close()
+
+
+def test_a_rank_ends_whose_launcher_ended_before_it_could_look(tmp_path: Path) -> None:
+    """The launcher was killed while the rank still imported: nothing above it is one, but it was told of one."""
+    gone = subprocess.Popen([sys.executable, "-c", "from rlkit.training.stopping import told_launcher; print(told_launcher()['RLKIT_LAUNCHER'])"], stdout=subprocess.PIPE, text=True)  # fmt: skip
+    told, _ = gone.communicate()
+    rank = subprocess.run([sys.executable, "-c", RANK], env={**os.environ, "RLKIT_LAUNCHER": told.strip()}, timeout=60)
+    assert rank.returncode == -signal.SIGKILL
