@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rlkit.errors import ConfigError, nearest
-from rlkit.fields import declared_fields, declared_types
+from rlkit.fields import declared_fields, declared_types, declared_words
 from rlkit.plain import flat, frozen, plain
 from rlkit.training.alarm_options import Alarms
 from rlkit.training.scoring_options import Scoring
@@ -206,6 +206,9 @@ def _trl_section(section: Any, kind: str, where: str) -> dict[str, Any]:
                 f"{where}.{key}: {value!r} would break the planned order; remove it (rlkit sets {_FIXED[key]!r})."
             )
         _check_type(value, declared_types(kind).get(key), f"{where}.{key}")
+        words = declared_words(kind, key) if isinstance(value, str) else ()
+        if words and value not in words:
+            raise ConfigError(f"{where}.{key}: is {value!r:.60}, but must be one of {', '.join(words)}.{nearest(value, words)}")  # fmt: skip
     return values
 
 

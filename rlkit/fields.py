@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ _SOURCES = {
     "model": [("trl", "trainer/model_config.py", "ModelConfig")],
 }
 _TYPES = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "dict": dict, "None": type(None)}
+# kind -> the file whose comparisons say which words a field of theirs may be
+_COMPARED_IN = {"grpo": ("trl", "trainer/grpo_trainer.py")}
+_ENUMS_IN = (("transformers", "trainer_utils.py"), ("transformers", "training_args.py"))
 UNKNOWN = object()  # the default is not a literal in the source
 
 
@@ -48,6 +52,40 @@ def declared_types(kind: str) -> dict[str, tuple[type, ...]]:
                 types = tuple(kind for name, kind in _TYPES.items() if name in allowed)
                 found[node.target.id] = types  # type: ignore[union-attr]
     return found
+
+
+@functools.cache
+def declared_words(kind: str, field: str) -> tuple[str, ...]:
+    """The words that a field may be: those of the enumeration that it is declared as, else those with which TRL's trainer
+    compares it. Empty where neither is found, or the default is none of them: then any text may do.
+
+    >>> "cosine" in declared_words("grpo", "lr_scheduler_type"), declared_words("grpo", "multi_objective_aggregation")
+    (True, ('normalize_then_sum', 'sum_then_normalize'))
+    """
+    found: set[str] = set()
+    for package, file, name in _SOURCES[kind]:
+        for node in _declarations(_package_folder(package) / file, name):
+            if node.target.id == field:  # type: ignore[union-attr]
+                parts = _alternatives(node.annotation)
+                enums = [part.id for part in parts if isinstance(part, ast.Name) and part.id not in _TYPES]
+                found = {word for enum in enums for word in _enumerated(enum)}
+    if not found and kind in _COMPARED_IN:
+        package, file = _COMPARED_IN[kind]
+        text = (_package_folder(package) / file).read_text(encoding="utf-8")
+        told = re.findall(rf"self\.{field} (?:==|in) (\[[^\]]*\]|\"[^\"]*\")", text)
+        found = {word for one in told for word in re.findall(r'"([^"]*)"', one)}
+    default = declared_fields(kind)[field]
+    return tuple(sorted(found)) if default is UNKNOWN or default in found else ()
+
+
+def _enumerated(name: str) -> list[str]:
+    for package, file in _ENUMS_IN:
+        tree = ast.parse((_package_folder(package) / file).read_text(encoding="utf-8"))
+        body = next((node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), [])
+        values = [node.value for node in body if isinstance(node, ast.Assign)]
+        if values:
+            return [one.value for one in values if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    return []
 
 
 def _alternatives(node: ast.expr) -> list[ast.expr]:

@@ -10,7 +10,7 @@ import pytest
 
 from rlkit.config import Config, differences, load_config, parse_config
 from rlkit.errors import ConfigError
-from rlkit.fields import UNKNOWN, declared_fields, declared_types
+from rlkit.fields import UNKNOWN, declared_fields, declared_types, declared_words
 from rlkit.machine import lacking
 from rlkit.train import train
 from rlkit.yaml_files import read_yaml
@@ -86,6 +86,10 @@ def test_saved_form_reads_back_equal() -> None:
         ({"method": "grop"}, "method: is 'grop', but must be one of sft, grpo. Did you mean 'grpo'?"),
         ({"task": "carre"}, "Did you mean 'care'?"),
         ({"train": {"max_step": 1}}, "train.max_step: TRL's GRPOConfig has no such field. Did you mean 'max_steps'?"),
+        ({"train": {"loss_type": "dapoo"}}, "'dapoo', but must be one of bnpo, cispo, dapo,"),
+        ({"train": {"loss_type": "dapoo"}}, "Did you mean 'dapo'?"),
+        ({"train": {"lr_scheduler_type": "constnt"}}, "Did you mean 'constant'?"),
+        ({"train": {"multi_objective_aggregation": "sum"}}, "one of normalize_then_sum, sum_then_normalize."),
         ({"model": {"lora": 1}}, "model.lora: TRL's ModelConfig has no such field."),
         ({"train": {"shuffle_dataset": True}}, "train.shuffle_dataset: True would break the planned order"),
         ({"train": {"reward_weights": [1]}}, "train.reward_weights: is set by rlkit; weights stand under rewards:"),
@@ -208,3 +212,15 @@ def test_folders_that_look_like_a_start(tmp_path: Path, file: str, name: str, me
     (problem,) = lacking(parse(model={"model_name_or_path": str(tmp_path / name)}))
     assert message in problem
     assert lacking(parse(model={"model_name_or_path": str(path.parent)})) == [] or file.endswith("adapter_config.json")
+
+
+def test_words_are_those_that_trl_and_transformers_know() -> None:
+    from transformers.trainer_utils import SchedulerType
+    from transformers.training_args import OptimizerNames
+
+    assert set(declared_words("sft", "lr_scheduler_type")) == {one.value for one in SchedulerType}
+    assert set(declared_words("grpo", "optim")) == {one.value for one in OptimizerNames}
+    assert {"grpo", "dapo", "dr_grpo", "bnpo"} <= set(declared_words("grpo", "loss_type"))
+    assert declared_words("grpo", "report_to") == declared_words("sft", "loss_type") == ()  # nothing says so
+    taken = {"loss_type": "dr_grpo", "lr_scheduler_type": "cosine_with_min_lr", "scale_rewards": "none", "report_to": "x"}  # fmt: skip
+    assert taken.items() <= parse(train=taken).train.items()
