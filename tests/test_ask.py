@@ -104,6 +104,8 @@ def test_a_run_is_asked_with_its_own_candidates_but_without_labels(tmp_path: Pat
     saved = {"memory": {"top_k": 3, "time_range": "annotated", "keep_gold": True}}
     (run / "config.yaml").write_text(yaml.safe_dump(saved))
     assert ask.find_model(run) == (model, saved)
+    assert ask.find_model(model) == (model, saved)  # the same model, named in another way
+    (run / "config.yaml").rename(run / "kept.yaml")
     assert ask.find_model(model) == (model, {})
     options = ask.inference_options(saved, {"budget_tokens": 500})
     assert options == Candidates(top_k=3, budget_tokens=500, time_range="rules", keep_gold=False)

@@ -188,7 +188,7 @@ def _evaluating(ablation: Ablation, seed: int, stage: Stage) -> Job:
     asked = [ablation.evaluate] if ablation.evaluate not in suite_names() else ["--suite", ablation.evaluate]
     asked += ablation.questions(seed)
     out = evaluation_folder(ablation, seed, stage.name)
-    command = [sys.executable, "-m", "rlkit", "evaluate", *asked, "--model", str(ablation.model(seed, stage.name))]
+    command = [sys.executable, "-m", "rlkit", "evaluate", *asked, "--model", str(ablation.folder(seed, stage.name))]
     decided = {"model": plain(settings.model), "suites": {suite.name: plain(suite) for suite in suites}}
     name = f"seed{seed}/{stage.name}"
     return Job(

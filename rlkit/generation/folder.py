@@ -22,14 +22,18 @@ _SAMPLES, _SAMPLE_BYTES = 64, 16 * 1024
 
 
 def find_model(path: str | Path, where: str = "--model") -> tuple[Path, dict[str, Any]]:
-    """The model's folder and the saved config of its run (empty for a bare model folder); raises `ConfigError`."""
+    """The model's folder and the saved config of its run (empty for a bare model folder); raises `ConfigError`.
+
+    `path` is the run, or the `model/` in it.
+    """
     path = Path(path)
     folder = path / "model" if _holds_model(path / "model") else path
     if not _holds_model(folder):
         close = nearest(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
         trained = " its training has not ended, so there is no model yet" if (path / "config.yaml").is_file() else ""
         raise ConfigError(f"{where} {path}: neither a run with a model nor a model folder;{trained or ' no config.json is there'}.{close}")  # fmt: skip
-    saved = path / "config.yaml"
+    inside = folder == path and path.name == "model" and (path.parent / "config.yaml").is_file()
+    saved = (path.parent if inside else path) / "config.yaml"
     return folder, (read_yaml_file(saved) or {}) if saved.is_file() else {}
 
 

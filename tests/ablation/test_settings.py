@@ -89,6 +89,9 @@ def test_inputs_come_first_and_every_model_is_evaluated():
     assert len(names) == len(set(names)) == 2 * (3 + 4 + 6)  # stages before, variants, and six models of each seed
     for at, job in enumerate(jobs):
         assert set(job.needs) <= set(names[:at])
+    asked = {job.name: job.command[job.command.index("--model") + 1] for job in jobs if job.name.endswith(" evaluated")}
+    assert asked["seed3/full evaluated"] == "out/seed3/full"  # the run, which says how its model was asked in training
+    assert asked["seed3/base evaluated"] == "out/seed3/base"
     only = [job.name for job in jobs_of(parse_ablation(VALUES), ["bare"])]
     assert "seed3/bare" in only
     assert "seed3/full" not in only
