@@ -22,7 +22,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from gpu_sizes import forward_flops
 
-from rlkit.ablation.settings import Ablation, Stage, load_ablation, opened
+from rlkit.ablation.reading import load_ablation
+from rlkit.ablation.settings import Ablation, Stage, opened
 from rlkit.batches import batches
 from rlkit.config import Config
 from rlkit.evaluation.suite import Suite

@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from rlkit.ablation.jobs import check_files, check_trainings, done_jobs, jobs_of, seeds_there
+    from rlkit.ablation.reading import load_ablation
     from rlkit.ablation.results import load, read
-    from rlkit.ablation.settings import load_ablation
     from rlkit.ablation.summary import t_interval
 
     if args.out is not None:

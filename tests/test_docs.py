@@ -15,7 +15,7 @@ import pytest
 
 from rewards.config import from_config as rewards_from_config
 from rlkit import cli
-from rlkit.ablation.settings import load_ablation
+from rlkit.ablation.reading import load_ablation
 from rlkit.config import load_config, parse_config
 from rlkit.data import normalise
 from rlkit.yaml_files import read_yaml

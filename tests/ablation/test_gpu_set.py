@@ -11,7 +11,7 @@ from small_gpu_set import FILES, small
 
 from rewards import Sample, fact_coverage
 from rlkit.ablation.jobs import jobs_of
-from rlkit.ablation.settings import load_ablation
+from rlkit.ablation.reading import load_ablation
 from rlkit.config import load_config
 from rlkit.data.load import load_source
 from rlkit.errors import DataError

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rlkit.ablation.reading import load_ablation
 from rlkit.ablation.results import load, settings_of
-from rlkit.ablation.settings import load_ablation
 from rlkit.cli import main
 from rlkit.config import differences
 

@@ -7,7 +7,7 @@ from statistics import mean
 
 import pytest
 
-from rlkit.ablation.settings import load_ablation
+from rlkit.ablation.reading import load_ablation
 from rlkit.data.dialogues import from_source
 from rlkit.yaml_files import read_yaml_file
 

@@ -18,8 +18,8 @@ from rlkit.ablate import _report
 from rlkit.ablation import results as files
 from rlkit.ablation.jobs import evaluation_folder, jobs_of
 from rlkit.ablation.plot import plot
+from rlkit.ablation.reading import load_ablation
 from rlkit.ablation.results import Figure, load, read, what_went_wrong
-from rlkit.ablation.settings import load_ablation
 from rlkit.ablation.summary import effects
 from rlkit.ablation.tables import mean_table
 from rlkit.cli import main

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlkit.ablation import world_model
-from rlkit.ablation.settings import WORLDS as NAMES
+from rlkit.ablation.reading import WORLDS as NAMES
 from rlkit.ablation.worlds import WORLDS, hard_tokenizer
 from rlkit.data.facts import IDLE, OTHERWISE, RUMOUR
 from rlkit.data.synthetic import generate

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from rlkit.ablation.jobs import jobs_of
-from rlkit.ablation.settings import load_ablation, parse_ablation
+from rlkit.ablation.reading import load_ablation, parse_ablation
 from rlkit.cli import main
 from rlkit.errors import ConfigError, RunError
 
