@@ -162,3 +162,18 @@ def test_a_note_says_what_was_run(tmp_path):
     assert {"python", "torch", "trl", "code"} <= set(note["made_with"])
     assert str(os.cpu_count()) in note["made_with"]["machine"]
     assert (tmp_path / "a.done.log").read_text() == "hello\n"
+
+
+def test_a_job_knows_who_started_it_even_if_that_ends_while_it_imports(tmp_path):
+    run([job(tmp_path, "a", writes(tmp_path, "said", "os.environ['RLKIT_LAUNCHER'].split()[0]"))])
+    assert (tmp_path / "said").read_text() == str(os.getpid())
+
+
+def test_the_note_of_a_failure_goes_once_its_training_has_ended_alone(tmp_path):
+    one = replace(job(tmp_path, "a", "", settings={"x": 1}), run=tmp_path / "a")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/config.yaml").write_text("x: 1")
+    (tmp_path / "a/done.json").write_text('{"seconds": 1}')
+    one.failure.write_text("{}")
+    assert run([one])[0] == {"a": "kept"}
+    assert not one.failure.exists()
