@@ -45,7 +45,7 @@ class World:
     is_right: Callable[[Record], bool]
     marks: Callable[[Record], Sequence[str]]
     hidden_size: int = (
-        128  # of the base model, a multiple of HEAD_SIZE: 128 makes 0.4 million parameters, 384 some 3 million
+        128  # of the base model, a multiple of HEAD_SIZE: 128 makes 0.4 million parameters, 320 some 2 million
     )
 
 

@@ -124,3 +124,31 @@ def test_a_world_may_have_a_wider_model(tmp_path):
     base_model(replace(care.WORLD, hidden_size=160), tmp_path, seed=0, steps=1)
     config = AutoConfig.from_pretrained(tmp_path)
     assert (config.hidden_size, config.intermediate_size, config.num_attention_heads) == (160, 320, 5)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("width", [128, 256])
+def test_matrices_start_smaller_and_move_slower_the_wider_a_model_is(tmp_path, monkeypatch, width):
+    from safetensors.torch import load_file
+
+    def weights(name):
+        folder = base_model(replace(care.WORLD, hidden_size=width), tmp_path / name, seed=0, steps=1)
+        return load_file(folder / "model.safetensors")
+
+    moved = weights("moved")
+    monkeypatch.setattr("rlkit.quickstart.base_model.LEARNING_RATE", 0.0)
+    start = weights("start")
+    first_step = 1e-3 / 100  # the warm-up's; Adam's first step is one rate long in every coordinate that has a gradient
+    narrower = 128 / width
+    for name, weight in start.items():
+        if "embed_tokens" in name:
+            spread, slower = 1.0, 1.0
+        elif "lm_head" in name:
+            spread, slower = narrower, narrower
+        elif weight.dim() == 2:
+            spread, slower = narrower**0.5, narrower
+        else:
+            spread, slower = None, 1.0
+        assert (moved[name] - weight).abs().max().item() == pytest.approx(first_step * slower, rel=0.05), name
+        if spread is not None:
+            assert weight.std().item() == pytest.approx(0.02 * spread, rel=0.05), name
