@@ -25,9 +25,9 @@ class Stage:
     """One model, or one set of rows, that is made once for every seed.
 
     Exactly one of these says what is done: `world` trains the quickstart's base model of that task, for `steps` steps,
-    `hidden_size` wide (a multiple of 32; 128 makes 0.4 million parameters, 320 makes 2.1 million); `sample` lets the model
-    `start` answer the training prompts of that GRPO config and keeps right answers as rows for SFT; `config` is trained from `start`, on the rows of the stage `rows` where it names one, with `set` (dotted keys)
-    changed.
+    `hidden_size` wide (a multiple of 32; 128 makes 0.4 million parameters, 320 makes 2.1 million); `sample` lets the
+    model `start` answer the training prompts of that GRPO config and keeps right answers as rows for SFT; `config` is
+    trained from `start`, on the rows of the stage `rows` where it names one, with `set` (dotted keys) changed.
     """
 
     name: str
