@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
     if args.files:
         idle = {args.config: args.config, "--seeds": args.seeds, "--only": args.only, "--jobs": args.jobs, "--dry-run": args.dry_run, "--show": args.show}  # fmt: skip
         for name, given in idle.items():
-            if given:
+            if given not in (None, "", []) and given is not False:
                 raise ConfigError(f"--from: reads files alone, so {name} means nothing beside it; leave one out.")
         _tell(load(args.files), args, args.out)
         return 0
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
             if given:
                 raise ConfigError(f"--show: shows all that is done and runs nothing, so {name} means nothing beside it; leave one out.")  # fmt: skip
     if not args.config:
-        raise ConfigError("rlkit ablate: name a config, or what was measured with --from FILE.")
+        raise ConfigError("rlkit ablate: name a config, before options that take several words (--only, --seeds, --metrics), or what was measured with --from FILE.")  # fmt: skip
     if args.jobs is not None and args.jobs < 1:
         raise ConfigError(f"--jobs: is {args.jobs}, but must be at least 1.")
     ablation = load_ablation(Path(args.config), args.overrides, args.seeds)

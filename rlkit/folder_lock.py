@@ -19,9 +19,12 @@ def held(folder: Path, option: str) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a+")
     except OSError as error:
-        raise RunError(f"{folder}: cannot be made ({error.strerror}); choose another {option}.") from error
-    with (folder / ".lock").open("a+") as file:
+        raise RunError(
+            f"{folder}: cannot be made or written into ({error.strerror}); choose another {option}."
+        ) from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -1,14 +1,15 @@
 """The jobs of an ablation: the commands that make and evaluate every model, and the notes that say which are done.
 
 A job is a command that one can also type. It is done when its note says so: written after the command ended well, with
-everything that decided the result. Another note says of a job that failed how it did, until it is tried again. Knows
-commands, settings and folders; starts no process (`running` does) and knows no figure.
+everything that decided the result. A training has one from its start, because it may go on where it was interrupted.
+Another says of a job that failed how it did, until it is tried again. Knows commands, settings and folders; starts no process (`running` does) and knows no figure.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from rlkit.config import differences
 from rlkit.errors import DataError, RlkitError, RunError
 from rlkit.evaluation.suite import suite_names
 from rlkit.plain import plain
+from rlkit.runs import Run
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,22 @@ class Job:
         if changed:
             lines = "\n  ".join(changed)
             raise RunError(
-                f"{self.note}: was made with other settings and is not mixed with new ones. What differs:\n  {lines}\n"
-                f"Set these back, choose another output_dir, or remove what is old to have it made again: rm -r {self.note} {self.made}"
+                f"{self.told}: was made with other settings and is not mixed with new ones. What differs:\n  {lines}\n"
+                f"Set these back, choose another output_dir, or remove what is old to have it made again: {removing([self])}"
             )
         return self.note.is_file()
+
+    @property
+    def begun(self) -> Path:
+        """What is written in the note's place when a training starts."""
+        return self.note.with_name(self.note.name.replace(".done.json", ".started.json"))
+
+    @property
+    def told(self) -> Path | None:
+        """The note that says of what there is how it was made; `None` where there is nothing that could be gone on with."""
+        if self.note.is_file():
+            return self.note
+        return self.begun if self.run is not None and self.begun.is_file() and Run(self.run).started else None
 
     @property
     def made(self) -> Path:
@@ -73,9 +87,9 @@ class Job:
 
     def stale(self) -> list[str]:
         """What differs between that of which the note tells and what is asked for now."""
-        if not self.note.is_file():
+        if self.told is None:
             return []
-        note = read_note(self.note, ("settings", "seconds"))
+        note = read_note(self.told, ("settings", "seconds"))
         changed = differences(note["settings"], json.loads(json.dumps(self.settings, default=str)))
         for key, now in (("made_from", self.made_from), ("files", self.files)):
             before = note.get(key, {})  # a file that is gone, as after a move to another machine, changes nothing
@@ -86,6 +100,12 @@ class Job:
         """What the note of this job holds."""
         told = {"command": list(self.command), "seconds": round(seconds, 1), "made_with": made_with}
         return {**told, "settings": self.settings, "made_from": self.made_from, "files": self.files}
+
+
+def removing(jobs: Sequence[Job]) -> str:
+    """The command that removes what jobs have made, to have it made again."""
+    paths = [path for job in jobs for path in (job.note, job.begun, job.failure, job.made) if path.exists()]
+    return shlex.join(["rm", "-r", *map(str, paths)])
 
 
 def failure_of(note: Path) -> Path:
@@ -123,11 +143,10 @@ def done_jobs(jobs: Sequence[Job]) -> set[str]:
     """Which of them ran before. Raises `RunError` where any was made of something else, naming all that are old."""
     stale = [job for job in jobs if job.stale()]
     if len(stale) > 1:
-        old = " ".join(f"{job.note} {job.made}" for job in stale)
         try:
             stale[0].is_done()
         except RunError as error:
-            raise RunError(f"{error}\nIn all {len(stale)} are old: rm -r {old}") from None
+            raise RunError(f"{error}\nIn all {len(stale)} are old: {removing(stale)}") from None
     return {job.name for job in jobs if job.is_done()}
 
 

@@ -5,6 +5,7 @@ Knows keys and their rules.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -34,11 +35,17 @@ def load_ablation(path: Path, changes: Sequence[str] = (), seeds: Sequence[int] 
             f"{path}: there is no such file.{nearest(path.name, near)} Shipped ones stand in configs/ablate/."
         )
     values = read_yaml_file(path)
+    if values is None:
+        raise ConfigError(f"{path}: is empty; shipped ablations stand in configs/ablate/.")
     if not isinstance(values, dict):
         raise ConfigError(
             f"{path}: holds {type(values).__name__}, but an ablation is a mapping such as `variants: ...`."
         )
     for change in changes:
+        section, name = [*change.partition("=")[0].split("."), ""][:2]
+        there = values.get(section)
+        if section in ("before", "variants") and name and isinstance(there, dict) and name not in there:
+            raise ConfigError(f"override {change!r}: {section} has no {name!r}; there are {', '.join(map(str, there))}.{nearest(name, there)}")  # fmt: skip
         override(values, change)
     ablation = parse_ablation(values, str(path), path.stem)
     return ablation if seeds is None else replace(ablation, seeds=_seeds(list(seeds), "--seeds"))
@@ -76,7 +83,7 @@ variants, evaluate, differences. Did you mean 'variants'?
         variants=frozen(variants),
         evaluate=evaluate,
         differences=frozen(
-            _differences(_mapping(values, "differences", where), [*before, *variants], list(variants), where)
+            _differences(_mapping(values, "differences", where), {**before, **variants}, list(variants), where)
         ),
     )
     _check_seeds(ablation, where)
@@ -110,6 +117,13 @@ def _stage(name: str, spec: Any, common: Mapping[str, Any], where: str) -> Stage
         raise ConfigError(
             f"{where}.set: is {changes!r:.80}, but must map dotted keys to values, e.g. train.beta: 0.04."
         )
+    for key, value in changes.items():
+        try:
+            json.dumps(plain(value))
+        except TypeError as error:
+            raise ConfigError(
+                f"{where}.set.{key}: {error}, so no command line could say it; put it in quotes."
+            ) from error
     allowed = {"world": ("steps", "hidden_size"), "sample": ("from", "set"), "config": ("from", "rows", "set")}[
         kinds[0]
     ]
@@ -123,7 +137,7 @@ def _stage(name: str, spec: Any, common: Mapping[str, Any], where: str) -> Stage
     steps, hidden_size = values.get("steps"), values.get("hidden_size")
     for key, number, least in (("steps", steps, 1), ("hidden_size", hidden_size, HEAD_SIZE)):
         if number is not None and (type(number) is not int or number < least or number % least):
-            rule = "a whole number of at least 1" if least == 1 else f"a multiple of {least}"
+            rule = "a whole number of at least 1" if least == 1 else f"a whole number: {least} or a multiple of it"
             raise ConfigError(f"{where}.{key}: is {number!r}, but must be {rule}.")
     texts = {"start": values.get("from"), **{key: values.get(key) for key in ("world", "sample", "config", "rows")}}
     return Stage(name, steps=steps, hidden_size=hidden_size, set=frozen(changes), **texts)
@@ -168,7 +182,7 @@ def _check_configs(ablation: Ablation, stage: Stage, where: str) -> None:
     try:
         if stage.world is None:
             _check_sections(stage)
-            _check_own(stage, ablation.overrides(ablation.seeds[0], stage.name))
+            _check_own(stage, list(ablation.decided(ablation.seeds[0], stage.name)))
             config = ablation.config(ablation.seeds[0], stage.name)
             if config.rewards is not None:
                 rewards_from_config(config.to_dict()["rewards"])
@@ -180,9 +194,8 @@ def _check_configs(ablation: Ablation, stage: Stage, where: str) -> None:
         raise ConfigError(f"{where}: {section}.{stage.name}: {error}") from error
 
 
-def _check_own(stage: Stage, overrides: Sequence[str]) -> None:
+def _check_own(stage: Stage, decided: Sequence[str]) -> None:
     """What an ablation decides for each seed is no variant's to change: it would be lost without a word."""
-    decided = [change.partition("=")[0] for change in overrides[len(stage.changes) :]]
     for key in _leaves(plain(stage.set)):
         if any(f"{key}.".startswith(f"{own}.") for own in decided):
             raise ConfigError(
@@ -209,11 +222,12 @@ def _leaves(values: Any, key: str = "") -> list[str]:
 
 
 def _differences(
-    given: Mapping[str, Any], known: Sequence[str], variants: Sequence[str], where: str
+    given: Mapping[str, Any], stages: Mapping[str, Stage], variants: Sequence[str], where: str
 ) -> dict[str, tuple[str, str]]:
     """Those that the file names, else every variant against the first."""
     if not given:
         return {f"{name} - {variants[0]}": (name, variants[0]) for name in variants[1:]}
+    known = [name for name, stage in stages.items() if stage.has_model]
     for name, pair in given.items():
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise ConfigError(f"{where}: differences.{name}: is {pair!r:.80}, but must be [variant, against].")
@@ -221,7 +235,8 @@ def _differences(
             raise ConfigError(f"{where}: differences.{name}: holds {pair[0]!r} against itself; name two.")
         for one in pair:
             if one not in known:
-                raise ConfigError(f"{where}: differences.{name}: {one!r} is no variant; there are {', '.join(known)}.{nearest(str(one), known)}")  # fmt: skip
+                what = "makes rows, which have no figures" if one in stages else "is no variant"
+                raise ConfigError(f"{where}: differences.{name}: {one!r} {what}; there are {', '.join(known)}.{nearest(str(one), known)}")  # fmt: skip
     return {str(name): (pair[0], pair[1]) for name, pair in given.items()}
 
 

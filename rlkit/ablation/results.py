@@ -120,7 +120,8 @@ def settings_of(ablation: Ablation) -> dict[str, Any]:
         "evaluation": {"model": settings.model, "suites": {suite.name: suite for suite in suites}},
     }
     settled: dict[str, Any] = json.loads(json.dumps(plain(told), default=str))
-    files = named_files([settled["configs"], settled["evaluation"]], ablation.output_dir)
+    trained = [ablation.config(ablation.seeds[0], stage.name).to_dict() for stage in stages if stage.world is None]
+    files = named_files([settled["configs"], settled["evaluation"], plain(trained)], ablation.output_dir)
     return {**settled, "files": files} if files else settled
 
 
@@ -205,8 +206,8 @@ def _load(path: Path) -> Results:
         names = [*(run.stage for run in runs), *(name for pair in found.differences.values() for name in pair)]
         _ = found.title, _texts(found.headlines)
         unknown = [name for name in names if name not in found.stages]
-        if unknown or not runs:
-            raise ValueError(f"{unknown[0]!r} is none of its variants" if unknown else "it holds no run")
+        if unknown or not any(run.figures for run in runs):
+            raise ValueError(f"{unknown[0]!r} is none of its variants" if unknown else "it holds no figure")
         return found
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(

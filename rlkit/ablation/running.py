@@ -34,7 +34,7 @@ SECONDS_TO_STOP = 20.0  # a training that is told to stop may write a checkpoint
 
 def note_ended(job: Job, made_with: Mapping[str, Any]) -> None:
     """Write the note of a training that ended after nobody was left to write it: `rlkit ablate` itself was killed."""
-    if job.run is None or job.note.is_file() or not (job.run / "done.json").is_file():
+    if job.run is None or job.note.is_file() or not (job.run / "done.json").is_file() or job.stale():
         return
     config = yaml.safe_load((job.run / "config.yaml").read_text(encoding="utf-8"))
     if differences(config, job.settings):
@@ -43,6 +43,7 @@ def note_ended(job: Job, made_with: Mapping[str, Any]) -> None:
     if "stopped" not in told:
         write_json(job.note, job.noted(told["seconds"], made_with))
         job.failure.unlink(missing_ok=True)
+        job.begun.unlink(missing_ok=True)
     else:  # such a run is whole and never trained further
         noted = job.noted(told["seconds"], made_with)
         write_json(job.failure, {**noted, "exit_code": 1, "words": f"{STOPPED} {told['stopped']}"})
@@ -83,6 +84,8 @@ def run_jobs(
                     place = free.get()
                     waiting.remove(job)
                     job.failure.unlink(missing_ok=True)
+                    if job.run is not None:
+                        write_json(job.begun, job.noted(0.0, made_with))
                     running[threads.submit(processes.run, job, place)] = job, time.monotonic(), place
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
@@ -98,6 +101,7 @@ def run_jobs(
                 else:
                     edited = {path: "edited" for path, before in job.files.items() if digest(Path(path)) != before}
                     write_json(job.note, {**told, "files": {**job.files, **edited}})
+                    job.begun.unlink(missing_ok=True)
                     if edited:
                         raise RunError(f"{', '.join(edited)}: edited while {job.name} ran, so nobody can say what it read. Everything is stopped; the next start says what to remove.")  # fmt: skip
                 on_event(job, ended[job.name], seconds, words)

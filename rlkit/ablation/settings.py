@@ -116,6 +116,14 @@ class Ablation:
     def overrides(self, seed: int, stage: str) -> list[str]:
         """What `rlkit train`, or the sampling of right answers, is told besides the config's file, as `key=value`."""
         here = self.stages[stage]
+        # a curriculum shares out the config's sources, in whose place such rows stand; a variant may name another
+        first = [] if here.rows is None else ["curriculum=null"]
+        decided = (f"{key}={json.dumps(value)}" for key, value in self.decided(seed, stage).items())
+        return [*first, *here.changes, *decided]
+
+    def decided(self, seed: int, stage: str) -> dict[str, Any]:
+        """What is the ablation's to say of a config and no variant's, by dotted key."""
+        here = self.stages[stage]
         given: dict[str, Any] = {"train.seed": self.training_seed(seed, stage)}
         if here.config is not None:
             given["train.output_dir"] = str(self.folder(seed, stage))
@@ -126,7 +134,7 @@ class Ablation:
         else:
             config = opened(here)
             given |= {f"sources.{name}.seed": self.data_seed(seed, stage) for name in seeded_sources(config)}
-        return [*here.changes, *(f"{key}={json.dumps(value)}" for key, value in given.items())]
+        return given
 
     def config(self, seed: int, stage: str) -> Config:
         """The whole config of a stage that trains, or samples."""

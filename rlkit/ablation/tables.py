@@ -15,7 +15,11 @@ def tables(results: Results, metrics: Collection[str]) -> list[Table]:
     found, failed = mean_table(results, metrics), failure_table(results, metrics)
     if not failed.body:
         found = replace(
-            found, notes=(*found.notes, "no run failed, broke down, or ended below its start by 0.1 or more")
+            found,
+            notes=(
+                *found.notes,
+                "no run failed, broke down, or ended below its start by 0.1 or more in a figure shown here",
+            ),
         )
     return [found, effect_table(results, metrics), *([failed] if failed.body else [])]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -57,15 +58,65 @@ def test_what_is_made_again_makes_all_that_came_of_it_old(tmp_path):
     run([old, replace(job(tmp_path, "b", "", ["a"]), made_from={"a": old.decided_by})])
     new = job(tmp_path, "a", "", settings={"steps": 2})
     new.note.unlink()
-    with pytest.raises(RunError, match=r"(?s)b.done.json: .*a: is another one now.*rm -r .*b.done.json .*/b$"):
+    with pytest.raises(RunError, match=r"(?s)b.done.json: .*a: is another one now.*rm -r \S+b.done.json$"):
         run([new, replace(job(tmp_path, "b", "", ["a"]), made_from={"a": new.decided_by})])
     assert old.decided_by == job(tmp_path, "other", "", settings={"steps": 1}).decided_by != new.decided_by
 
 
 def test_all_that_is_old_is_named_at_once(tmp_path):
     run([job(tmp_path, name, "", settings={"x": 1}) for name in "abc"])
-    with pytest.raises(RunError, match=r"In all 2 are old: rm -r \S+a.done.json \S+/a \S+c.done.json \S+/c$"):
+    with pytest.raises(RunError, match=r"In all 2 are old: rm -r \S+a.done.json \S+c.done.json$"):
         run([job(tmp_path, name, "", settings={"x": 2 if name != "b" else 1}) for name in "abc"])
+
+
+def training(folder, logged, settings=None, **more):
+    """A training that ends badly, after it has logged a step or before."""
+    code = f"import pathlib; p = pathlib.Path({str(folder / 'a')!r}); p.mkdir(exist_ok=True);"
+    code += "(p / 'metrics.jsonl').write_text('{}');" if logged else ""
+    made = job(folder, "a", code + "raise SystemExit('no')", settings=settings or {"x": 1})
+    return replace(made, run=folder / "a", **more)
+
+
+def test_what_an_interrupted_training_was_started_with_is_not_mixed_with_anything_else(tmp_path):
+    folder = tmp_path / "with a blank"
+    folder.mkdir()
+    rows = folder / "rows.jsonl"
+    rows.write_text("old")
+    named = {"made_from": {"base": "1"}, "files": {str(rows): digest(rows)}}
+    assert run([training(folder, True, **named)])[0] == {"a": "failed"}
+    assert run([training(folder, True, **named)])[0] == {"a": "failed"}  # goes on, or tries again
+    for words, now in (
+        ("x: 1 -> 2", training(folder, True, {"x": 2}, **named)),
+        ("base: is another one now", training(folder, True, **{**named, "made_from": {"base": "2"}})),
+        ("rows.jsonl: is another one now", training(folder, True, **{**named, "files": {str(rows): "other"}})),
+    ):
+        with pytest.raises(RunError, match=rf"(?s)a.started.json: .*{words}") as error:
+            run([now])
+        *_, command = str(error.value).partition("rm -r ")
+        told = {Path(path).name for path in shlex.split(command)}
+        assert told == {"a.started.json", "a.failed.json", "a"}
+    subprocess.run(["rm", "-r", *shlex.split(command)], check=True)
+    assert run([now])[0] == {"a": "failed"}
+
+
+def test_a_training_that_ended_with_nobody_left_to_note_it_is_not_taken_for_another(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("old")
+    begun = training(tmp_path, True, files={str(rows): digest(rows)})
+    run([begun])
+    (tmp_path / "a/config.yaml").write_text("x: 1")
+    (tmp_path / "a/done.json").write_text('{"seconds": 3}')
+    with pytest.raises(RunError, match=r"rows\.jsonl: is another one now"):
+        run([replace(begun, files={str(rows): "other"})])
+    assert not begun.note.exists()
+    assert run([begun])[0] == {"a": "kept"}
+    assert begun.note.exists()
+    assert not begun.begun.exists()
+
+
+def test_a_training_that_never_took_a_step_may_start_with_other_settings(tmp_path):
+    run([training(tmp_path, False)])
+    assert run([training(tmp_path, False, {"x": 2})])[0] == {"a": "failed"}
 
 
 def test_a_file_that_is_edited_while_it_is_read_stops_everything(tmp_path):

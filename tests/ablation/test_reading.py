@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
 import json
 from pathlib import Path
 
@@ -36,7 +38,7 @@ VALUES = {
 
 
 def changed(*path, to):
-    values = json.loads(json.dumps(VALUES))
+    values = copy.deepcopy(VALUES)
     place = values
     for key in path[:-1]:
         place = place[key]
@@ -81,6 +83,10 @@ def test_a_variant_starts_from_the_model_before_it_and_learns_from_its_rows():
     assert {name: dict(source) for name, source in ablation.config(3, "rejection").sources.items()} == {
         "kept": {"format": "records", "path": "out/seed3/answers/kept.jsonl"}
     }
+    assert ablation.config(3, "rejection").curriculum is None  # that of the file shares out the file's sources
+    mixed = {"kind": "constant", "shares": {"kept": 1}}
+    of_its_own = parse_ablation(changed("variants", "rejection", "set", to={"curriculum": mixed}))
+    assert of_its_own.config(3, "rejection").curriculum["shares"] == {"kept": 1}
 
 
 def test_inputs_come_first_and_every_model_is_evaluated():
@@ -162,7 +168,10 @@ def test_questions_that_are_no_seeds_stay(tmp_path):
         (changed("evaluate", to="synthetik"), ["evaluate", "Did you mean 'synthetic'?"]),
         (changed("before", "base", "world", to="cara"), ["before.base.world: is 'cara'", "Did you mean 'care'?"]),
         (changed("before", "base", "from", to="sft"), ["before.base.from: means nothing beside world"]),
-        (changed("before", "base", "hidden_size", to=100), ["before.base.hidden_size: is 100", "a multiple of 32"]),
+        (
+            changed("before", "base", "hidden_size", to=100),
+            ["before.base.hidden_size: is 100", "32 or a multiple of it"],
+        ),
         (changed("before", "base", "steps", to=0), ["before.base.steps: is 0", "at least 1"]),
         (changed("before", "base", "sample", to=GRPO), ["world and sample", "exactly one"]),
         (changed("before", "answers", "sample", to=SFT), ["is no GRPO config"]),
@@ -175,6 +184,11 @@ def test_questions_that_are_no_seeds_stay(tmp_path):
             ["variants.bare: set.sources.easy.seed: is decided by"],
         ),
         (changed("differences", to={"x": ["full", "full"]}), ["differences.x: holds 'full' against itself"]),
+        (changed("differences", to={"x": ["full", "answers"]}), ["'answers' makes rows, which have no figures"]),
+        (
+            changed("variants", "bare", "set", to={"rewards.accuracy.since": datetime.date(2024, 1, 1)}),
+            ["variants.bare.set.rewards.accuracy.since: Object of type date", "put it in quotes"],
+        ),
         (changed("variants", "bare", "set", to={"sources.easy.seed": 7}), ["set.sources.easy.seed: is decided by"]),
         (changed("variants", "rejection", "set", to={"sources.x.rows": 7}), ["set.sources.x.rows: is decided by"]),
         (
@@ -235,6 +249,12 @@ def test_the_command_refuses_and_tells(tmp_path, capsys, monkeypatch):
     for out, words in ((path, f"{path} is a file"), (path / "below", f"{path} is a file")):
         assert main(["ablate", str(path), "--out", str(out)]) == 2
         assert words in capsys.readouterr().err
+    assert main(["ablate", str(path), "variants.ful.set={train.beta: 0.04}"]) == 2
+    assert "variants has no 'ful'; there are full, " in capsys.readouterr().err
+    (tmp_path / "empty.yaml").touch()
+    assert main(["ablate", "empty.yaml", "seeds=[1]"]) == 2
+    assert "empty.yaml: is empty" in capsys.readouterr().err
+    (tmp_path / "empty.yaml").unlink()
     assert main(["ablate", "main.yaml"]) == 2
     assert "Did you mean 'mine.yaml'?" in capsys.readouterr().err
     assert main(["ablate", str(path), "--jobs", "0"]) == 2

@@ -18,8 +18,8 @@ from rlkit.ablate import _report
 from rlkit.ablation import results as files
 from rlkit.ablation.jobs import evaluation_folder, jobs_of
 from rlkit.ablation.plot import plot
-from rlkit.ablation.reading import load_ablation
-from rlkit.ablation.results import Figure, load, read, what_went_wrong
+from rlkit.ablation.reading import load_ablation, parse_ablation
+from rlkit.ablation.results import Figure, load, read, settings_of, what_went_wrong
 from rlkit.ablation.summary import effects
 from rlkit.ablation.tables import mean_table
 from rlkit.cli import main
@@ -227,6 +227,17 @@ def rewritten(path, before, after):
     path.write_text(text.replace(before, after))
 
 
+def test_a_reward_of_a_variant_alone_is_part_of_the_settings(mine, monkeypatch):
+    monkeypatch.syspath_prepend(".")
+    Path("my_part_of_results.py").write_text(
+        "def part(completions, **columns):\n    return [1.0 for _ in completions]\n"
+    )
+    values = yaml.safe_load(Path("mine.yaml").read_text())
+    values["variants"]["bare"] = {"set": {"rewards": {"mine": {"use": "my_part_of_results:part", "weight": 1}}}}
+    told = settings_of(parse_ablation(values))["files"]
+    assert {"rows.jsonl", "my_part_of_results.py"} == {Path(path).name for path in told}
+
+
 def test_what_is_no_results_file_is_named(mine, capsys):
     first, _ = parts_of(read(mine, ""))
     assert main(["ablate", "--from", "none.json"]) == 2
@@ -235,7 +246,7 @@ def test_what_is_no_results_file_is_named(mine, capsys):
     assert "'emm' was not measured; there are em, f1. Did you mean 'em'?" in capsys.readouterr().err
     assert main(["ablate", "mine.yaml", "--from", "seed1.json"]) == 2
     assert "mine.yaml means nothing beside it" in capsys.readouterr().err
-    for more in (["--seeds", "1"], ["--only", "full"], ["--jobs", "1"], ["--dry-run"], ["--show"]):
+    for more in (["--seeds", "1"], ["--only", "full"], ["--jobs", "1"], ["--jobs", "0"], ["--dry-run"], ["--show"]):
         assert main(["ablate", "--from", "seed1.json", *more]) == 2
         assert f"{more[0]} means nothing beside it" in capsys.readouterr().err
     assert main(["ablate", "mine.yaml", "--metrics", "emm"]) == 2  # before anything runs

@@ -283,6 +283,12 @@ def test_no_suite_is_lost_where_writing_stops(
     assert {e["suite"] for e in lines("out/examples.jsonl")} == {"small", "other"}
 
 
+def test_a_folder_that_cannot_be_written_into_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()  # as root there is no folder without the right to write
+    with pytest.raises(RunError, match=r"cannot be made or written into \(Is a directory\); choose another --out"), held(tmp_path, "--out"):  # fmt: skip
+        pass
+
+
 @pytest.mark.usefixtures("world")
 def test_a_second_process_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with held(Path("out"), "--out"):

@@ -35,7 +35,7 @@ ABLATION = {
     "variants": {
         "full": {"set": FEW},
         "no_grounding": {"set": {**FEW, "rewards.grounding.weight": 0, "train.learning_rate": 1e-3}},
-        "rejection_sft": {"config": SFT, "rows": "answers", "set": {**SMALL, "curriculum": None}},
+        "rejection_sft": {"config": SFT, "rows": "answers", "set": SMALL},
     },
 }
 SUITE = {"prompt": {"system": None}, "max_new_tokens": 8, "metrics": ["em", "f1", "format"], "data": {"easy": {"rows": 6}, "hard": None, "long": None}}  # fmt: skip
