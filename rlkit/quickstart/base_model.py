@@ -79,7 +79,7 @@ def base_model(
 def scaled_to_width(model: Any, width: int) -> list[dict[str, Any]]:
     """The optimizer's groups of a new model; its matrices are drawn smaller, in place, the wider it is than RATE_WIDTH.
 
-    A rate that is right at one width is too high at a wider one, for matrices and for nothing else: with one rate
+    A rate that is right at one width is too high at a wider one for its matrices, and for nothing else: with one rate
     for all, whichever, a model 256 or 384 wide stands at a loss of .3 where one 128 wide has learned. So Adam's rate
     of a matrix falls with 1 / width, its spread with 1 / sqrt(width), that of the output layer with 1 / width
     (Yang et al., "Tensor Programs V", 2022, Table 8); embeddings, norms and short convolutions stay as they are.
