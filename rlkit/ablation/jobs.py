@@ -1,8 +1,9 @@
 """The jobs of an ablation: the commands that make and evaluate every model, and the notes that say which are done.
 
 A job is a command that one can also type. It is done when its note says so: written after the command ended well, with
-everything that decided the result. A training has one from its start, because it may go on where it was interrupted.
-Another says of a job that failed how it did, until it is tried again. Knows commands, settings and folders; starts no process (`running` does) and knows no figure.
+everything that decided the result. A training has one from its start on, because it may go on where it was interrupted.
+Another says of a job that failed how it did, until it is tried again. Knows commands, settings and folders; starts no
+process (`running` does) and knows no figure.
 """
 
 from __future__ import annotations

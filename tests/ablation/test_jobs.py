@@ -114,6 +114,12 @@ def test_a_training_that_ended_with_nobody_left_to_note_it_is_not_taken_for_anot
     assert not begun.begun.exists()
 
 
+def test_a_training_that_is_done_has_one_note(tmp_path):
+    ends = replace(job(tmp_path, "a", "", settings={"x": 1}), run=tmp_path / "a")
+    assert run([ends])[0] == {"a": "done"}
+    assert (ends.note.exists(), ends.begun.exists()) == (True, False)
+
+
 def test_a_training_that_never_took_a_step_may_start_with_other_settings(tmp_path):
     run([training(tmp_path, False)])
     assert run([training(tmp_path, False, {"x": 2})])[0] == {"a": "failed"}
