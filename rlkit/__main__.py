@@ -3,9 +3,10 @@
 import sys
 
 from rlkit.cli import main
-from rlkit.launching.ends import tell_end
+from rlkit.launching.ends import skip_teardown, tell_end
 
 if __name__ == "__main__":
+    skip_teardown()
     code = 1  # what Python makes of an exception
     try:
         code = main()
