@@ -12,6 +12,7 @@ from rlkit.ablation.reading import load_ablation
 from rlkit.ablation.results import load, settings_of
 from rlkit.cli import main
 from rlkit.config import differences
+from rlkit.yaml_files import read_yaml_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / f"docs/{name}.md" for name in ("ablations_measured", "ablations_memory", "grpo_settings")]
@@ -34,6 +35,18 @@ def test_the_results_are_those_of_the_shipped_file(folder: Path, monkeypatch: py
     assert differences(results.settings, settings_of(ablation)) == []
     assert set(results.seeds) <= set(ablation.seeds)
     assert all(command.startswith(f"rlkit ablate configs/ablate/{folder.name}.yaml") for command in results.commands)
+
+
+def test_the_set_with_a_wider_model_differs_in_the_model_and_the_seeds_alone() -> None:
+    small, wide = (dict(read_yaml_file(ROOT / f"configs/ablate/{name}.yaml")) for name in ("care", "care_wide"))
+    assert not {*small.pop("seeds")} & {*wide.pop("seeds")}
+    bases = [ablation["before"].pop("base") for ablation in (small, wide)]
+    assert bases[1].pop("hidden_size") == 320
+    assert [base.pop("steps") for base in bases] == [700, 500]
+    assert bases[0] == bases[1]
+    for name in ("title", "output_dir"):
+        assert small.pop(name) != wide.pop(name)
+    assert small == wide
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
