@@ -13,9 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 MARK = "RLKIT_LAUNCH"  # names a folder that is this launch's alone; every process of it has it in its environment
-
-
-_code: int | None = None
+_code: int | None = None  # of this process, once it is known
 
 
 def skip_teardown() -> None:
@@ -30,7 +28,7 @@ def skip_teardown() -> None:
 
 def _end() -> None:
     if _code is not None and "RANK" in os.environ:
-        logging.shutdown()
+        logging.shutdown()  # its own handler was there before
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(_code)

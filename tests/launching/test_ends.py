@@ -32,7 +32,7 @@ tell_end(7)
 sys.exit(7)
 """
 TELLS_OF_TEARDOWN = """
-import atexit, builtins, os
+import builtins, os
 class Teardown:
     def __del__(self, write=os.write):
         write(1, b"torn down")
