@@ -49,6 +49,17 @@ def test_the_set_with_a_wider_model_differs_in_the_model_and_the_seeds_alone() -
     assert small == wide
 
 
+def test_the_controls_of_the_settings_stand_in_the_set_of_three_hops() -> None:
+    settings, hops = (load([ROOT / f"docs/ablations/{name}/results.json"]).runs for name in ("tuning", "hops"))
+    default, linear = (
+        {run.seed: run.figures for run in runs if run.stage == stage}
+        for runs, stage in ((settings, "default"), (hops, "linear"))
+    )
+    assert len(default) == 5
+    assert default == linear
+    assert {"more_sft", "rejection_sft", "random_accuracy", "easy_only", "hard_only", "constant_mix"} <= {run.stage for run in hops}  # fmt: skip
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_table_and_plot_are_made_of_the_results(folder: Path, tmp_path: Path) -> None:
     (metric,) = IN_FILES
